@@ -1,0 +1,244 @@
+"""The configuration of a run: a recipe (TOML), then flags and `--set`, validated into frozen models.
+
+A default stands here and nowhere else. `None` means "derived from the data", as each field's text says.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from flashdd.core.errors import ConfigError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSection(Section):
+    """The real dataset."""
+
+    source: str = "digits"
+    """`digits`, a folder, or a hub name such as `uoft-cs/cifar10`"""
+    resolution: int | None = Field(default=None, ge=4, le=1024)
+    """pixels; by default the images' own size if all are equal and at most 64, else 64"""
+    classes: tuple[str, ...] | None = None
+    """names or indices of the classes to keep; by default all"""
+    validation: float = Field(default=0.15, gt=0, le=0.5)
+    """share of the training images held out for every choice"""
+    label_column: str | None = None
+    """the label's column, where a dataset has several"""
+
+
+class ViewsSection(Section):
+    """What augmentation depends on the data rather than on the protocol."""
+
+    flip: bool | None = None
+    """horizontal flips; by default on, except for `digits`"""
+    augmentation_seed: int = Field(default=0, ge=0, lt=2**63)
+    """drives every view; fixed in the artifact and shared by all students"""
+
+
+class ImagesSection(Section):
+    """How the distilled images are made."""
+
+    method: str = "rded"
+    """`random` or `rded`"""
+    ipc: int = Field(default=10, ge=1)
+    """images per class"""
+    factor: int | None = Field(default=None, ge=1, le=8)
+    """rded: side of the mosaic in patches; by default 1 up to 64 pixels, 2 above"""
+    candidates: int = Field(default=300, ge=1)
+    """rded: real images per class from which crops are taken"""
+    crops: int = Field(default=5, ge=1)
+    """rded: crops per real image"""
+
+
+class TeacherSection(Section):
+    """The network trained on the real dataset; used while distilling, never shipped."""
+
+    name: str = "resnet18"
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+
+
+class LabelerSection(Section):
+    """The label generator that is shipped."""
+
+    budget: str = "0.03%"
+    """ceiling on the labeler's file: `13408`, `16KB`, `1.2MB`, or `0.03%` of the reference"""
+    max_macs: int | None = Field(default=None, ge=1)
+    """ceiling on multiply-accumulates per image; by default reference / 843.81 x max(1, budget / 0.03 %)"""
+    image_passes: int = Field(default=400_000, ge=1)
+    """length of a candidate's training, in real images seen, rounded to epochs"""
+    max_epochs: int = Field(default=60, ge=1)
+    """a small dataset is not repeated more often than this"""
+    batch_size: int = Field(default=128, ge=2)
+    stems: tuple[str, ...] = ("conv", "strided", "patch")
+    """the chains of the ladder that are climbed"""
+
+
+class SearchSection(Section):
+    """How capacity and settings are chosen; the full teacher gets the same search."""
+
+    temperatures: tuple[float, ...] = (1.0, 4.0, 20.0)
+    """tried where the protocol takes the source's temperature"""
+    logit_scales: tuple[float, ...] = (1.0, 2.0, 5.0)
+    """tried where the protocol fixes the temperature"""
+    checkpoints: tuple[float, ...] = (0.5, 1.0)
+    """shares of a network's training at which it may label"""
+    seeds: int = Field(default=2, ge=2)
+    """proxy students of a candidate"""
+    finalists: int = Field(default=3, ge=1)
+    """candidates that get `finalist_seeds`"""
+    finalist_seeds: int = Field(default=5, ge=2)
+    patience: int = Field(default=2, ge=1)
+    """a chain is climbed until so many rungs in a row bring no gain"""
+    student: str | None = None
+    """architecture of the proxies; by default the smaller of the run's student and `convnet-3-w32`"""
+
+    @field_validator("temperatures", "logit_scales", "checkpoints")
+    @classmethod
+    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not values or any(value <= 0 for value in values):
+            raise ValueError("needs at least one number, all above 0")
+        return values
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if max(values) != 1.0 or sorted(set(values)) != list(values):
+            raise ValueError("needs ascending shares of the training, the last one 1.0")
+        return values
+
+
+class StudentSection(Section):
+    """The networks that are trained from the distilled images."""
+
+    name: str | None = None
+    """architecture; by default `convnet-3-w32`, below 16 pixels `convnet-2-w32`"""
+    seeds: int = Field(default=3, ge=1)
+
+
+class ProtocolSection(Section):
+    """How students are trained."""
+
+    name: str = "flash"
+    """`flash` or `rded`"""
+    image_passes: int | None = Field(default=None, ge=1)
+    """views seen by a student; by default what the protocol says"""
+
+
+class RunConfig(Section):
+    """Everything that decides a run's figures; where files go is not part of it.
+
+    >>> RunConfig.model_validate({"images": {"ipc": 1}}).images.ipc
+    1
+    """
+
+    title: str = ""
+    data: DataSection = DataSection()
+    views: ViewsSection = ViewsSection()
+    images: ImagesSection = ImagesSection()
+    teacher: TeacherSection = TeacherSection()
+    labeler: LabelerSection = LabelerSection()
+    search: SearchSection = SearchSection()
+    student: StudentSection = StudentSection()
+    protocol: ProtocolSection = ProtocolSection()
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: str = "auto"
+    precision: str = Field(default="auto", pattern=r"^(auto|32-true|bf16-mixed)$")
+    """of training; `auto` is bf16-mixed on CUDA and float32 elsewhere. Labels are always made in float32."""
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The tables of a TOML recipe. ConfigError if it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe {path} does not exist: give the path of a .toml file.") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"recipe {path} is a folder: give the path of a .toml file; data goes to --data.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is not valid TOML ({error}): correct it and run again.") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`a.b=v` -> ("a.b", v); v is read as a TOML value, and as plain text where it is none."""
+    key, separator, value = text.partition("=")
+    if not separator or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key.strip()):
+        raise ConfigError(f"--set {text}: expected KEY=VALUE such as teacher.epochs=20.")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def build_config(recipe: Mapping[str, Any], settings: Iterable[tuple[str, Any]] = (), *, origin: str = "") -> RunConfig:
+    """Merge `settings` (dotted key, value) over `recipe` and validate both at once.
+
+    Raises ConfigError with one line per mistake: the key, what it got, what is expected.
+    """
+    tree: dict[str, Any] = {key: dict(value) if isinstance(value, Mapping) else value for key, value in recipe.items()}
+    for key, value in settings:
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            child = node.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise ConfigError(f"{key}: '{parent}' is not a section.")
+            node = child
+        node[leaf] = value
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(detail)) for detail in error.errors()]
+        raise ConfigError("\n".join(f"{origin}{line}" for line in lines)) from error
+
+
+def known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
+    """Every dotted key of a recipe."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and not get_args(annotation):
+            keys += known_keys(annotation, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, [*RunConfig.model_fields, *known_keys()], n=1)
+        hint = f": did you mean '{near[0]}'?" if near else f": the sections are {', '.join(RunConfig.model_fields)}."
+        return f"unknown key '{key}'{hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}."
+
+
+_BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|[kKmM]?[bB])?\s*")
+_UNITS = {None: 1, "B": 1, "KB": 1_000, "MB": 1_000_000}
+
+
+def parse_budget(text: str, reference_bytes: int) -> int:
+    """Bytes of a budget: `13408`, `16KB`, `1.2MB` (KB = 1000) or `0.03%` of `reference_bytes`.
+
+    >>> parse_budget("0.03%", 44_695_848)
+    13408
+    """
+    match = _BUDGET.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"labeler.budget: got '{text}'; expected bytes (13408), a size (16KB) or a share (0.03%).")
+    number, unit = float(match[1]), match[2]
+    size = number / 100 * reference_bytes if unit == "%" else number * _UNITS[unit and unit.upper()]
+    if size < 1:
+        raise ConfigError(f"labeler.budget: '{text}' is less than one byte; give more.")
+    return int(size)

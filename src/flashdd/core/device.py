@@ -1,0 +1,95 @@
+"""The device, the threads and the allocator of a run, and what the record says of them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flashdd.core.errors import UsageError
+
+_M_MMAP_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD = -4, -1, -2
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is a device, else the CPU; UsageError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "cuda" or name.startswith("cuda:"):
+        if torch.cuda.is_available():
+            return torch.device(name)
+        raise UsageError(f"--device {name}: this PyTorch sees no CUDA device; use --device cpu or --device auto.")
+    raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:INDEX.")
+
+
+def tune_allocator() -> bool:
+    """Keep freed activations in the process instead of unmapping them after every operation.
+
+    On Linux with glibc this made small convolutional nets 1.6 to 2.5 times faster on a CPU. It is left alone
+    where the environment already sets the allocator. Returns whether it was set.
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 64 << 20))
+    return False
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Float32 without TF32, whatever precision the surrounding training uses (labels are made so)."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Deterministic CUDA kernels for the length of a run; a CPU needs nothing."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def environment(device: torch.device, *, allocator: bool, commit: str | None) -> dict[str, Any]:
+    """The `environment` of a record: versions, hardware, threads."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "allocator": "tuned" if allocator else "default",
+        "platform": platform.system(),
+        "commit": commit,
+    }

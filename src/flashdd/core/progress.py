@@ -1,0 +1,39 @@
+"""What long work tells its caller; the command line draws it, the Python API is silent by default."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+
+class Progress(ABC):
+    """Where messages and bars go. One bar is open at a time."""
+
+    @abstractmethod
+    def message(self, text: str) -> None:
+        """One line for the user."""
+
+    @abstractmethod
+    def start(self, label: str, total: int) -> None:
+        """Open a bar of `total` units, closing the one before."""
+
+    @abstractmethod
+    def update(self, done: int) -> None:
+        """`done` units of the open bar are finished."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the open bar."""
+
+
+class Silent(Progress):
+    def message(self, text: str) -> None:
+        del text
+
+    def start(self, label: str, total: int) -> None:
+        del label, total
+
+    def update(self, done: int) -> None:
+        del done
+
+    def close(self) -> None:
+        return

@@ -1,0 +1,339 @@
+"""record.json: what a run leaves behind, as frozen models, and the statistics that stand in it.
+
+The models hold the keys that tools may rely on (FORMAT.md, section "Record"); more may stand beside them
+and survive reading and writing. Accuracies are fractions in 0..1, sizes are bytes on disk, `macs` are
+multiply-accumulates for one image, times are wall seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flashdd.core.errors import ArtifactError
+from flashdd.core.files import pretty_json, write_atomic
+
+RECORD_FORMAT = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(gt=0)]
+
+# 97.5 % quantiles of Student's t for 1..30 degrees of freedom (Abramowitz and Stegun, table 26.10).
+_T_975 = (
+    *(12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139),
+    *(2.200985, 2.178813, 2.160369, 2.144787, 2.13145, 2.119905, 2.109816, 2.100922, 2.093024, 2.085963),
+    *(2.079614, 2.073873, 2.068658, 2.063899, 2.059539, 2.055529, 2.051831, 2.048407, 2.04523, 2.042272),
+)
+
+
+def t_quantile(degrees: int) -> float:
+    """97.5 % quantile of Student's t with `degrees` >= 1 of freedom, to 1e-5.
+
+    Above 30 degrees: the expansion in 1/degrees of Abramowitz and Stegun, 26.7.5, three terms.
+    """
+    if degrees < 1:
+        raise ValueError(f"{degrees} degrees of freedom: a t-interval needs at least 1, that is two values.")
+    if degrees <= len(_T_975):
+        return _T_975[degrees - 1]
+    z = statistics.NormalDist().inv_cdf(0.975)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
+
+
+class _Facts(BaseModel):
+    """Frozen; unknown keys are kept; NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class Accuracy(_Facts):
+    """Accuracy over seeds; `std` has ddof 1 and is None at n = 1."""
+
+    mean: Fraction
+    std: Amount | None
+    n: Positive
+    values: tuple[Fraction, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """From one accuracy per seed, each in 0..1. Raises ValueError where there is none."""
+        if not values:
+            raise ValueError("accuracy of no values: give one per seed.")
+        exact = [float(value) for value in values]
+        std = statistics.stdev(exact) if len(exact) > 1 else None
+        return cls(mean=statistics.fmean(exact), std=std, n=len(exact), values=tuple(exact))
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.n != len(self.values):
+            raise ValueError(f"n is {self.n}, but {len(self.values)} values are given")
+        if (self.std is None) != (self.n == 1):
+            raise ValueError("std must be null at n = 1, and only there")
+        if abs(self.mean - statistics.fmean(self.values)) > 1e-6:
+            raise ValueError(
+                f"mean is {self.mean}, but that of the values is {statistics.fmean(self.values)}"
+            )
+        return self
+
+
+class Difference(_Facts):
+    """Mean of paired differences with its 95 % t-interval; `low` and `high` are None at n = 1."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: Positive
+
+
+def paired_difference(a_values: Sequence[float], b_values: Sequence[float]) -> Difference:
+    """a - b, paired by position (the same seed in both): mean and 95 % t-interval with n - 1 degrees.
+
+    Raises ValueError where the lengths differ or are 0.
+    """
+    if len(a_values) != len(b_values) or not a_values:
+        raise ValueError(f"{len(a_values)} values against {len(b_values)}: pair the same seeds of both.")
+    gaps = [float(a) - float(b) for a, b in zip(a_values, b_values, strict=True)]
+    n, mean = len(gaps), statistics.fmean(gaps)
+    if n == 1:
+        return Difference(mean=mean, low=None, high=None, n=1)
+    half = t_quantile(n - 1) * statistics.stdev(gaps) / math.sqrt(n)
+    return Difference(mean=mean, low=mean - half, high=mean + half, n=n)
+
+
+class EnvironmentFacts(_Facts):
+    python: str
+    torch: str
+    device: str
+    cpu: str
+    threads: Positive
+    commit: str | None  # of the flashdd checkout; None for an installed package
+
+
+class DataFacts(_Facts):
+    name: str
+    num_classes: Positive
+    num_train: Positive  # after the validation split
+    num_val: Count
+    num_test: Count
+    shape: tuple[Positive, Positive, Positive]  # C, H, W
+    codec: str | None = None  # encoding of the source images: "JPEG q75", "PNG", "raw"
+    content_hash: str | None = None
+
+
+class ReferenceFacts(_Facts):
+    """The ResNet-18 that percentages refer to; bytes = 4 params."""
+
+    params: Positive
+    bytes: Positive
+    macs: Positive
+
+
+class ImageFacts(_Facts):
+    method: str
+    ipc: Positive | None  # images per class; None where classes differ
+    num_images: Positive
+    bytes: Positive  # of the parquet
+
+
+class TeacherFacts(_Facts):
+    name: str
+    params: Positive
+    bytes: Positive  # of the fp32 safetensors
+    macs: Positive
+    accuracy: Fraction  # test
+
+
+class Candidate(_Facts):
+    """One point of a search. Accuracies are those on the validation split."""
+
+    name: str
+    params: Positive
+    bytes: Positive
+    macs: Positive
+    epochs: Amount
+    temperature: Ratio
+    val_accuracy: Fraction | None  # the candidate's own
+    proxy_mean: Fraction | None  # of the proxy students; None where none was trained
+    proxy_stderr: Amount | None  # None below n = 2
+    n: Count
+    logit_scale: Ratio | None = None
+    depth: Count | None = None
+    checkpoint: int | float | str | None = None
+    rung: Count | None = None
+    values: tuple[Fraction, ...] | None = None  # proxy accuracy by seed
+
+
+class Search(_Facts):
+    """Candidates in the order tried; `chosen` is an index into them."""
+
+    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
+    chosen: Count
+    seconds: Amount
+
+    @model_validator(mode="after")
+    def _chosen_exists(self) -> Self:
+        if self.chosen >= len(self.candidates):
+            raise ValueError(f"chosen is {self.chosen}, but there are {len(self.candidates)} candidates")
+        return self
+
+
+class LabelerFacts(_Facts):
+    num_members: Positive
+    params: Positive
+    bits: Positive
+    bytes: Positive  # of labeler.safetensors
+    macs: Positive
+    temperature: Ratio
+    accuracy: Fraction  # test, as a classifier
+    budget_bytes: Positive | None
+    bytes_ratio: Ratio  # labeler over reference
+    macs_ratio: Ratio  # reference over labeler
+    backend: str
+
+
+class ThroughputRow(_Facts):
+    device: str
+    batch: Positive
+    dtype: str
+    teacher_labels_per_second: Ratio
+    labeler_labels_per_second: Ratio
+    ratio: Ratio  # labeler over teacher
+
+
+class StudentRow(_Facts):
+    scheme: str  # bare name, a variant after "@"
+    images: str  # the image method, "random", "real-equal-passes" or "real-whole"
+    student: str
+    protocol: str
+    label_bytes: Count
+    accuracy: Accuracy  # test, last epoch
+    best_epoch: Accuracy | None  # test, each seed's best epoch: only beside, never the headline
+    seconds: Amount
+    paired_to_teacher: Difference | None = None  # to teacher@searched of the same images, over seeds
+
+
+class ShipFacts(_Facts):
+    """The best classifier that fits the bytes of the whole artifact."""
+
+    name: str
+    bytes: Positive
+    accuracy: Fraction  # test
+
+
+class _File(_Facts):
+    """A JSON file with `flashdd` and `format` on top."""
+
+    flashdd: str
+    format: int
+    environment: EnvironmentFacts
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The file at `path`. Raises ArtifactError where it is missing, damaged, foreign or newer."""
+        data = _read_bytes(path)
+        _check_format(path, data)
+        try:
+            # strict: 1 is not true, "3" is not 3
+            return cls.model_validate_json(data, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            raise ArtifactError(
+                f"{path}: field {field_name(first['loc'])} is wrong ({first['msg']}): "
+                "the file was changed or comes from another program; run the command that wrote it again."
+            ) from None
+
+    def write(self, path: Path) -> None:
+        """Write to `path`, whole or not at all. Optional keys that were not given stay out."""
+        write_atomic(path, pretty_json(self.model_dump(mode="json", exclude_unset=True)))
+
+
+class Record(_File):
+    """record.json of a finished run."""
+
+    config: dict[str, Any]
+    data: DataFacts
+    reference: ReferenceFacts
+    images: ImageFacts
+    teacher: TeacherFacts | None
+    capacity: Search | None  # None where the capacity was given, not searched
+    labeler: LabelerFacts
+    throughput: tuple[ThroughputRow, ...]
+    students: tuple[StudentRow, ...]
+    seconds: dict[str, Amount]  # by stage, in the order of the stages
+    artifact_bytes: Count
+    teacher_search: Search | None = None
+    ship: ShipFacts | None = None
+    notes: tuple[str, ...] = ()  # what a reader must know: "CPU-sized", "CIFAR-10 (JPEG q75)"
+
+
+class Comparison(_File):
+    """comparison.json of `flashdd compare`."""
+
+    rows: tuple[StudentRow, ...]
+
+
+class Bench(_File):
+    """bench.json of `flashdd bench`."""
+
+    rows: tuple[ThroughputRow, ...]
+
+
+def field_name(location: Sequence[int | str]) -> str:
+    """("students", 2, "accuracy") -> "students[2].accuracy"; the empty location is "(top level)"."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".") or "(top level)"
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} is missing: it is written last, so its run has not finished; start the same command "
+            "again and it goes on where it stopped."
+        ) from None
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror}): check the path and its rights."
+        ) from error
+
+
+def _check_format(path: Path, data: bytes) -> None:
+    try:
+        content = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path} is not JSON ({error}): it is damaged or not a file of flashdd; run its command again."
+        ) from None
+    if not isinstance(content, dict) or type(content.get("format")) is not int:
+        raise ArtifactError(
+            f"{path}: field format is missing or no integer: this is not a file of flashdd, which begin with "
+            f'"flashdd" and "format": {RECORD_FORMAT}.'
+        )
+    if content["format"] > RECORD_FORMAT:
+        raise ArtifactError(
+            f"{path} has format {content['format']}, written by flashdd {content.get('flashdd', '?')}; "
+            f"this flashdd reads up to {RECORD_FORMAT}: upgrade it with pip install --upgrade flashdd."
+        )
+    if content["format"] < 1:
+        raise ArtifactError(
+            f"{path}: field format is {content['format']}, expected 1 to {RECORD_FORMAT}: the file is "
+            "damaged; run its command again."
+        )
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")

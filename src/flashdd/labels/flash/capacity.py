@@ -1,0 +1,152 @@
+"""Automatic capacity: the labels that make the best student, at the smallest capacity that does so.
+
+Pure decisions over a `score` function; training and labelling stand behind it. The same search, over settings
+only, is given to the full teacher (DESIGN section 5, fairness).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_DEFAULT_SHARE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """A capacity: a network that labels. bytes: on disk as it would be shipped; macs: per image."""
+
+    name: str
+    params: int
+    bytes: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """share: of the network's training, in 0..1; temperature and logit_scale of its labels."""
+
+    share: float
+    temperature: float
+    logit_scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    rung: Rung
+    setting: Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """values: validation accuracy of the proxy students of seeds 0, 1, 2, ..."""
+
+    candidate: Candidate
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def stderr(self) -> float:
+        return statistics.stdev(self.values) / math.sqrt(len(self.values)) if len(self.values) > 1 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchBudget:
+    """seeds: of every candidate; finalists: how many get `finalist_seeds`; patience: rungs without gain."""
+
+    seeds: int
+    finalists: int
+    finalist_seeds: int
+    patience: int
+
+
+Score = Callable[[Candidate, int], float]
+
+
+def search(
+    chains: Sequence[Sequence[Rung]], settings: Sequence[Setting], score: Score, budget: SearchBudget
+) -> tuple[list[Measured], int]:
+    """Measure candidates and choose one: all that were measured, and the index of the choice.
+
+    1. Climb every chain (ascending capacity) at the default setting, until `patience` rungs bring no gain.
+    2. Give the best `finalists` rungs every other setting.
+    3. Raise the best `finalists` candidates to `finalist_seeds`; seeds are paired across candidates.
+    4. Choose the smallest capacity within one standard error of the best.
+    """
+    default = default_setting(settings)
+    measured: dict[Candidate, Measured] = {}
+
+    def measure(candidate: Candidate, seeds: int) -> Measured:
+        known = measured[candidate].values if candidate in measured else ()
+        values = known + tuple(score(candidate, seed) for seed in range(len(known), seeds))
+        measured[candidate] = Measured(candidate=candidate, values=values)
+        return measured[candidate]
+
+    for chain in chains:
+        climb([Candidate(rung=rung, setting=default) for rung in chain], lambda c: measure(c, budget.seeds), budget)
+    for entry in best(list(measured.values()), budget.finalists):
+        for setting in settings:
+            measure(Candidate(rung=entry.candidate.rung, setting=setting), budget.seeds)
+    finalists = [
+        measure(entry.candidate, max(budget.seeds, budget.finalist_seeds))
+        for entry in best(list(measured.values()), budget.finalists)
+    ]
+    chosen = choose(finalists)
+    table = sorted(measured.values(), key=_order)
+    return table, table.index(chosen)
+
+
+def default_setting(settings: Sequence[Setting]) -> Setting:
+    """The setting at which capacities are compared first: the whole training, the middle temperature and scale."""
+    whole = [setting for setting in settings if setting.share == _DEFAULT_SHARE]
+    ordered = sorted(whole, key=lambda setting: (setting.temperature, -setting.logit_scale))
+    return ordered[len(ordered) // 2]
+
+
+def climb(
+    chain: Sequence[Candidate], measure: Callable[[Candidate], Measured], budget: SearchBudget
+) -> list[Measured]:
+    """Measure a chain from its smallest candidate on; stop after `patience` in a row without a new best mean."""
+    reached: list[Measured] = []
+    top, without_gain = -math.inf, 0
+    for candidate in chain:
+        reached.append(measure(candidate))
+        without_gain = 0 if reached[-1].mean > top else without_gain + 1
+        top = max(top, reached[-1].mean)
+        if without_gain == budget.patience:
+            break
+    return reached
+
+
+def best(measured: Sequence[Measured], count: int) -> list[Measured]:
+    """The `count` highest means; on equal means the smaller capacity first."""
+    return sorted(measured, key=lambda entry: (-entry.mean, *_order(entry)))[:count]
+
+
+def choose(finalists: Sequence[Measured]) -> Measured:
+    """The smallest capacity within one standard error of the best, paired over seeds.
+
+    A finalist stays in if the mean of (best - finalist) over the seeds is at most its standard error (ddof 1).
+    Among the settings of the smallest capacity left, the one of the highest mean.
+    """
+    top = best(finalists, 1)[0]
+    smallest = min((entry for entry in finalists if _within(top, entry)), key=_order)
+    same = [entry for entry in finalists if entry.candidate.rung == smallest.candidate.rung and _within(top, entry)]
+    return best(same, 1)[0]
+
+
+def _within(top: Measured, entry: Measured) -> bool:
+    count = min(len(top.values), len(entry.values))
+    differences = [a - b for a, b in zip(top.values[:count], entry.values[:count], strict=True)]
+    error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else 0.0
+    return statistics.fmean(differences) <= error
+
+
+def _order(entry: Measured) -> tuple[float, ...]:
+    rung, setting = entry.candidate.rung, entry.candidate.setting
+    return (rung.bytes, rung.macs, setting.share, setting.temperature, setting.logit_scale)

@@ -1,0 +1,36 @@
+"""Hard labels: the class of each image, mixed by area where a view is mixed."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flashdd.data.views import ViewBatch
+from flashdd.training.source import LabelSource, every_image
+
+
+@final
+class HardSource(LabelSource):
+    """One-hot labels of the images, (1 - mix) of the view's own and mix of its partner's (CutMix, arXiv 1905.04899).
+
+    labels: int64 (N,), the class of every distilled image.
+    """
+
+    def __init__(self, labels: Tensor, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.temperature = 1.0
+        self.fixed_temperature = True
+        self._labels = labels
+
+    def logits(self, views: ViewBatch) -> Tensor:
+        labels = self._labels.to(views.image_ids.device)
+        own = F.one_hot(labels[views.image_ids], self.num_classes).float()
+        partner = F.one_hot(labels[views.partner_ids], self.num_classes).float()
+        mix = views.mix[:, None]
+        return torch.log((1 - mix) * own + mix * partner)
+
+    def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
+        return every_image(epoch, num_images)

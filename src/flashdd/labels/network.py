@@ -1,0 +1,38 @@
+"""Labels made online by a network: the scheme that ships a teacher, and the one that ships a labeler."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from flashdd.core.device import full_float32
+from flashdd.data.views import ViewBatch
+from flashdd.training.source import LabelSource, every_image
+
+
+@final
+class NetworkSource(LabelSource):
+    """logit_scale * net(pixels), in eval mode and full float32.
+
+    net: pixels in [0, 1] -> logits. temperature: of the labels. logit_scale: fitted or searched, 1 as published.
+    """
+
+    def __init__(
+        self, net: nn.Module, *, num_classes: int, temperature: float = 1.0, logit_scale: float = 1.0
+    ) -> None:
+        self.num_classes = num_classes
+        self.temperature = temperature
+        self.fixed_temperature = False
+        self._scale = logit_scale
+        self._net = net.eval()
+
+    @torch.no_grad()
+    def logits(self, views: ViewBatch) -> Tensor:
+        with full_float32():
+            raw: Tensor = self._net(views.pixels)
+        return self._scale * raw.float()
+
+    def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
+        return every_image(epoch, num_images)

@@ -1,0 +1,75 @@
+"""Logits of a deterministic source, made once per (source, images, views) and used by every student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashdd.data.views import ViewBatch, ViewMaker
+from flashdd.training.source import LabelSource
+
+# Rows of a canonical chunk: fixed, for logits are bitwise equal only in chunks of the same size.
+CHUNK = 500
+
+
+def canonical_chunks(epochs: int, num_images: int) -> list[tuple[Tensor, Tensor]]:
+    """All (epoch, image id) pairs, ordered by epoch, then id, in chunks of `CHUNK` pairs."""
+    flat = torch.arange(epochs * num_images)
+    return [(rows // num_images, rows % num_images) for rows in flat.split(CHUNK)]
+
+
+def make_logits(
+    source: LabelSource, views: ViewMaker, epochs: int, *, on_chunk: Callable[[int], None] = lambda done: None
+) -> Tensor:
+    """Float32 (epochs, N, classes): the logits of `source` on every view of `epochs` epochs, made id by id."""
+    table = torch.empty(epochs * views.num_images, source.num_classes)
+    done = 0
+    for rows in canonical_chunks(epochs, views.num_images):
+        chunk = source.logits(views.make(*rows)).cpu()
+        table[done : done + len(chunk)] = chunk
+        done += len(chunk)
+        on_chunk(done)
+    return table.view(epochs, views.num_images, source.num_classes)
+
+
+@final
+class TableSource(LabelSource):
+    """Logits looked up by (epoch, image id); `table` is (epochs, N, classes), float32 or float16.
+
+    With fewer epochs than the student trains, the epochs are cycled: epoch e shows the views, and the labels, of
+    epoch e modulo the table's length.
+    """
+
+    def __init__(self, table: Tensor, *, temperature: float = 1.0, logit_scale: float = 1.0) -> None:
+        self.num_classes = table.shape[2]
+        self.temperature = temperature
+        self.fixed_temperature = False
+        self._table = table
+        self._scale = logit_scale
+
+    @property
+    def num_bytes(self) -> int:
+        return self._table.numel() * self._table.element_size()
+
+    def logits(self, views: ViewBatch) -> Tensor:
+        rows = self._table[views.epoch.cpu(), views.image_ids.cpu()]
+        return self._scale * rows.to(views.pixels.device).float()
+
+    def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
+        shown = torch.full((num_images,), epoch % self._table.shape[0], dtype=torch.int64)
+        return shown, torch.arange(num_images)
+
+
+def write_table(table: Tensor, path: Path) -> None:
+    """Keep a table as `.npy`."""
+    np.save(path, table.numpy(), allow_pickle=False)
+
+
+def read_table(path: Path) -> Tensor:
+    """A table kept by `write_table`, in memory."""
+    return torch.from_numpy(np.load(path, allow_pickle=False))

@@ -1,0 +1,223 @@
+"""The report's figures, each a pure function from facts to an SVG element."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from flashdd.core.record import Candidate, Search
+from flashdd.report.files import CurveRow
+from flashdd.report.svg import ACCENT, FAINT, GRID, INK, MUTED, PAPER, SERIES, canvas, to_svg
+from flashdd.report.tables import Row, images_words, scheme_words
+from flashdd.report.text import accuracy_text, bytes_text, percent_text, seconds_text
+
+_WIDTH = 8.0  # inches; the page scales the figure to its column
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def accuracy_figure(rows: Sequence[Row]) -> str:
+    """Horizontal bars of the mean with the standard deviation, a dot for every seed, and the figure itself."""
+    with canvas(_WIDTH, 0.7 + 0.36 * len(rows)) as (figure, axes):
+        several = len({row.student for row in rows if row.is_student}) > 1
+        for place, row in enumerate(rows):
+            _accuracy_bar(axes, place, row)
+        axes.set_yticks(range(len(rows)), [_bar_name(row, several) for row in rows])
+        axes.set_ylim(len(rows) - 0.45, -0.55)
+        _plain_bars(axes)
+        ends = [_bar_end(row) for row in rows]
+        axes.set_xlim(0, max(1.25 * max(ends), 1.0))
+        axes.set_xlabel("test accuracy, %")
+        best = max((row for row in rows if row.is_student), key=lambda row: row.accuracy.mean, default=rows[0])
+        return to_svg(
+            figure,
+            key="accuracy",
+            title="Test accuracy by labels and images",
+            description=f"Horizontal bars, {len(rows)} rows; the highest student is {best.name} with "
+            f"{accuracy_text(best.accuracy)} percent. Dots are single seeds, lines the standard deviation.",
+        )
+
+
+def capacity_figure(search: Search, budget_bytes: int | None) -> str:
+    """Proxy accuracy with its standard error against bytes (log), a line for each stem, the choice marked.
+
+    Lines join the best candidate of every size; the other candidates of that size (training lengths,
+    temperatures) are faint dots.
+    """
+    scored = [candidate for candidate in search.candidates if candidate.proxy_mean is not None]
+    chosen = search.candidates[search.chosen]
+    with canvas(_WIDTH, 4.2) as (figure, axes):
+        axes.set_xscale("log")
+        families = list(dict.fromkeys(candidate.name.partition("-")[0] for candidate in scored))
+        for number, family in enumerate(families):
+            members = [candidate for candidate in scored if candidate.name.partition("-")[0] == family]
+            _capacity_line(axes, family, members, number)
+        if chosen.proxy_mean is not None:
+            _mark_choice(axes, chosen, scored)
+        sizes = [candidate.bytes for candidate in scored]
+        if budget_bytes is not None and min(sizes) <= budget_bytes <= 2 * max(sizes):
+            axes.axvline(budget_bytes, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
+            top = axes.get_xaxis_transform()
+            label = f" budget {bytes_text(budget_bytes)}"
+            axes.text(budget_bytes, 0.01, label, transform=top, color=MUTED, fontsize=9, va="bottom")
+        _bytes_axis(axes, sizes)
+        axes.grid(axis="y")
+        axes.set_ylabel("proxy students' accuracy, %")
+        axes.set_xlabel("size of the candidate")
+        if len(families) > 1:
+            axes.legend(frameon=False, loc="lower right", labelcolor=INK)
+        return to_svg(
+            figure,
+            key="capacity",
+            title="Search for the labeler's capacity",
+            description=f"Accuracy of proxy students on validation data against bytes, {len(scored)} candidates "
+            f"from {bytes_text(min(sizes))} to {bytes_text(max(sizes))}; chosen: {chosen.name}, "
+            f"{bytes_text(chosen.bytes)}.",
+        )
+
+
+def curves_figure(curves: Sequence[CurveRow]) -> str:
+    """Accuracy against training steps, one line for each label scheme and image set."""
+    with canvas(_WIDTH, 4.0) as (figure, axes):
+        for number, curve in enumerate(curves):
+            axes.plot(
+                curve.steps,
+                [100 * value for value in curve.mean],
+                color=SERIES[number % len(SERIES)],
+                linestyle=("-", "--", ":")[number // len(SERIES) % 3],
+                linewidth=2.2 if number == 0 else 1.5,
+                label=curve_name(curve),
+            )
+        axes.grid(axis="y")
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.01)
+        axes.set_xlabel("training steps")
+        axes.set_ylabel("accuracy, %")
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK, fontsize=9)
+        return to_svg(
+            figure,
+            key="curves",
+            title="Accuracy while the students train",
+            description=f"{len(curves)} lines; at the last step: "
+            + "; ".join(f"{curve_name(curve)} {percent_text(curve.mean[-1])} percent" for curve in curves),
+        )
+
+
+def seconds_figure(seconds: Mapping[str, float]) -> str:
+    """Horizontal bars of wall time, in the order of the stages."""
+    with canvas(_WIDTH, 0.5 + 0.3 * len(seconds)) as (figure, axes):
+        largest = max([*seconds.values(), 1e-9])
+        for place, value in enumerate(seconds.values()):
+            axes.barh(place, value, height=0.6, color=FAINT)
+            axes.text(value + 0.01 * largest, place, seconds_text(value), va="center", color=MUTED, fontsize=9)
+        axes.set_yticks(range(len(seconds)), list(seconds))
+        axes.set_ylim(len(seconds) - 0.45, -0.55)
+        axes.set_xlim(0, 1.18 * largest)
+        _plain_bars(axes)
+        axes.grid(visible=False)
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        longest = max(seconds, key=lambda stage: seconds[stage])
+        return to_svg(
+            figure,
+            key="seconds",
+            title="Wall time by stage",
+            description=f"Horizontal bars, {len(seconds)} stages; the longest is {longest} with "
+            f"{seconds_text(seconds[longest])}.",
+        )
+
+
+def curve_name(curve: CurveRow) -> str:
+    return f"{scheme_words(curve.scheme)}, {images_words(curve.images)}"
+
+
+def _accuracy_bar(axes: Axes, place: int, row: Row) -> None:
+    mean, values = 100 * row.accuracy.mean, [100 * value for value in row.accuracy.values]
+    if row.is_student:
+        axes.barh(place, mean, height=0.62, color=ACCENT if row.is_ours else FAINT, alpha=0.85)
+    else:
+        axes.barh(place, mean, height=0.62, color="none", edgecolor=MUTED, linewidth=1, linestyle=(0, (3, 2)))
+    if row.accuracy.std is not None:
+        spread = 100 * row.accuracy.std
+        axes.errorbar(mean, place, xerr=spread, color=INK, linewidth=1.3, capsize=3, zorder=3)
+        # seeds side by side, so that equal ones can be told
+        step = 0.4 / len(values)
+        places = [place + (seed - (len(values) - 1) / 2) * step for seed in range(len(values))]
+        axes.scatter(values, places, s=13, color=PAPER, edgecolors=INK, linewidths=0.8, zorder=4)
+    spread_text = "" if row.accuracy.std is None else f" ± {percent_text(row.accuracy.std)}"
+    weight = "bold" if row.is_ours else "normal"
+    label = f"  {percent_text(row.accuracy.mean)}{spread_text}"
+    axes.text(_bar_end(row), place, label, va="center", fontsize=9.5, fontweight=weight)
+
+
+def _bar_end(row: Row) -> float:
+    spread = row.accuracy.std or 0.0
+    return 100 * max(row.accuracy.mean + spread, *row.accuracy.values)
+
+
+def _bar_name(row: Row, several_students: bool) -> str:
+    return f"{row.name}, {row.student}" if several_students and row.is_student else row.name
+
+
+def _plain_bars(axes: Axes) -> None:
+    axes.grid(axis="x")
+    axes.tick_params(axis="both", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _capacity_line(axes: Axes, family: str, members: Sequence[Candidate], number: int) -> None:
+    color, marker = SERIES[number % len(SERIES)], _MARKERS[number % len(_MARKERS)]
+    axes.scatter(
+        [member.bytes for member in members],
+        [100 * (member.proxy_mean or 0.0) for member in members],
+        s=14,
+        color=color,
+        alpha=0.35,
+        marker=marker,
+        linewidths=0,
+    )
+    best: dict[int, Candidate] = {}
+    for member in sorted(members, key=lambda member: (member.bytes, -(member.proxy_mean or 0.0))):
+        best.setdefault(member.bytes, member)
+    axes.errorbar(
+        list(best),
+        [100 * (member.proxy_mean or 0.0) for member in best.values()],
+        yerr=[100 * (member.proxy_stderr or 0.0) for member in best.values()],
+        color=color,
+        marker=marker,
+        markersize=5,
+        linewidth=1.6,
+        elinewidth=1.1,
+        capsize=2.5,
+        label=family,
+    )
+
+
+def _mark_choice(axes: Axes, chosen: Candidate, scored: Sequence[Candidate]) -> None:
+    mean = 100 * (chosen.proxy_mean or 0.0)
+    axes.plot(chosen.bytes, mean, marker="o", markersize=15, markerfacecolor="none", markeredgecolor=INK, zorder=5)
+    sizes = sorted(candidate.bytes for candidate in scored)
+    right_half = chosen.bytes**2 > sizes[0] * sizes[-1]
+    axes.annotate(
+        f"chosen: {chosen.name}, {bytes_text(chosen.bytes)}",
+        (chosen.bytes, mean),
+        xytext=(-12 if right_half else 12, 16),
+        textcoords="offset points",
+        ha="right" if right_half else "left",
+        fontweight="bold",
+        bbox={"facecolor": PAPER, "edgecolor": GRID, "linewidth": 0.8, "boxstyle": "round,pad=0.3"},
+        zorder=6,
+    )
+    axes.margins(x=0.06, y=0.16)
+
+
+def _bytes_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    ticks = [step * 10**power for power in range(13) for step in (1, 2, 5)]
+    low, high = axes.get_xlim()
+    shown = [tick for tick in ticks if low <= tick <= high]
+    if len(shown) > 8:
+        shown = [tick for tick in shown if str(tick)[0] == "1"]
+    axes.xaxis.set_major_locator(FixedLocator(shown or sizes[:1]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(round(value)).replace(".0 ", " ")))

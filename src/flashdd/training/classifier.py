@@ -1,0 +1,101 @@
+"""Training of a classifier on the real dataset: teachers, members of a labeler, and the upper bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flashdd.core.seeds import derive
+from flashdd.data.dataset import Split
+from flashdd.data.views import ViewMaker, ViewSpec
+from flashdd.training.engine import Engine
+from flashdd.training.loop import Fitted, Training, fit
+from flashdd.training.optim import build_optimizer, one_cycle
+from flashdd.training.order import BatchOrder
+from flashdd.training.source import every_image
+
+_PEAK_RATE = 0.1
+_WEIGHT_DECAY = 5e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRecipe:
+    """SGD with Nesterov momentum, one cycle up to 0.1, weight decay 5e-4, random crops and flips."""
+
+    epochs: int
+    batch_size: int
+    flip: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "flip": self.flip,
+            "lr": _PEAK_RATE,
+            "weight_decay": _WEIGHT_DECAY,
+        }
+
+    def steps(self, num_images: int) -> int:
+        return self.epochs * -(-num_images // min(self.batch_size, num_images))
+
+
+def fit_classifier(
+    model: nn.Module,
+    train: Split,
+    recipe: ClassifierRecipe,
+    engine: Engine,
+    *,
+    seed: int,
+    visits: Sequence[int] = (),
+    visit: Callable[[int, nn.Module], Any] = lambda step, model: None,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> Fitted:
+    """Train `model` (pixels in [0, 1] -> logits) on the real images with hard labels.
+
+    Crops shift by up to an eighth of the side over zero padding (4 pixels at 32, as the field does).
+    """
+    spec = ViewSpec(padding=max(1, min(train.images.shape[2:]) // 8), flip=recipe.flip)
+    views = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
+    labels = train.labels.to(engine.device)
+    num_images = len(labels)
+    order = BatchOrder(
+        lambda epoch: every_image(epoch, num_images),
+        batch_size=min(recipe.batch_size, num_images),
+        seed=derive(seed, "classifier"),
+        span=False,
+        num_pairs=num_images,
+    )
+
+    def loss(net: nn.Module, step: int) -> tuple[Tensor, int, int]:
+        epochs, ids = order.pairs(step)
+        own_ids = engine.share(ids)
+        pixels = views.make(engine.share(epochs), own_ids).pixels
+        return F.cross_entropy(net(pixels), labels[own_ids.to(labels.device)]), len(ids), len(own_ids)
+
+    steps = recipe.steps(num_images)
+    training = Training(
+        steps=steps,
+        loss=loss,
+        optimizer=build_optimizer(model, "sgd", lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY),
+        lr=one_cycle(_PEAK_RATE, steps),
+        visits=visits,
+        visit=visit,
+    )
+    return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
+
+
+def snapshot_steps(steps: int, shares: Sequence[float]) -> list[int]:
+    """The steps at which `shares` of a training are done, ascending, the last one `steps`."""
+    return sorted({max(1, round(share * steps)) for share in shares})
+
+
+def state_on_cpu(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the model's tensors on the CPU, contiguous, as a file holds them."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}

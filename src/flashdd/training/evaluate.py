@@ -1,0 +1,40 @@
+"""Accuracy on real images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """accuracy: fraction in 0..1; confusion: int64 (classes, classes), row = true class, column = predicted."""
+
+    accuracy: float
+    confusion: Tensor
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, images: np.ndarray | Tensor, labels: Tensor, *, batch_size: int = 500) -> Evaluation:
+    """Evaluate `model`, which takes pixels in [0, 1], on uint8 images (N, C, H, W), un-augmented, in float32."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    predicted = [
+        model(_pixels(images[start : start + batch_size], device)).argmax(1).cpu()
+        for start in range(0, len(labels), batch_size)
+    ]
+    model.train(was_training)
+    guesses = torch.cat(predicted)
+    num_classes = int(max(int(labels.max()), int(guesses.max()))) + 1
+    confusion = torch.bincount(labels * num_classes + guesses, minlength=num_classes**2)
+    correct = int((guesses == labels).sum())
+    return Evaluation(accuracy=correct / len(labels), confusion=confusion.view(num_classes, num_classes))
+
+
+def _pixels(rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    tensor = rows if isinstance(rows, Tensor) else torch.from_numpy(np.ascontiguousarray(rows))
+    return tensor.to(device).float() / 255

@@ -1,0 +1,117 @@
+"""Named, cited, frozen protocols: everything of a student's training that changes its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flashdd.core.errors import unknown_name
+from flashdd.data.views import ViewSpec
+
+_FLASH_PASSES = 50_000
+_RDED_BATCHES = {1: 10, 10: 50, 50: 100}
+_RDED_RATES = {"resnet": 1e-3, "convnet": 1e-3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a protocol may depend on."""
+
+    ipc: int
+    num_images: int
+    num_classes: int
+    flip: bool
+    factor: int
+    student: str
+    image_passes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A protocol, resolved for a setting.
+
+    steps: optimizer steps of `batch_size` views; span: batches run on over the ends of epochs.
+    lr: peak of AdamW's rate, cosine over `eta` times the training; rate_per_epoch: constant within an epoch.
+    temperature: of the loss; None takes the label source's own.
+    """
+
+    name: str
+    citation: str
+    steps: int
+    batch_size: int
+    span: bool
+    lr: float
+    weight_decay: float
+    eta: float
+    rate_per_epoch: bool
+    views: ViewSpec
+    temperature: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "views": self.views.to_json()}
+
+    def epochs(self, num_images: int) -> int:
+        """Distinct epochs of views that a training over `num_images` touches."""
+        if self.span:
+            return -(-self.steps * self.batch_size // num_images)
+        return -(-self.steps // -(-num_images // self.batch_size))
+
+
+def resolve_protocol(name: str, setting: Setting) -> Protocol:
+    """The protocol `name` for a setting; UnknownNameError for a name that is not in the table."""
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name](setting)
+
+
+def _flash(setting: Setting) -> Protocol:
+    """Ours: short, and the same batch at every IPC (batches of 100 span epochs where there are fewer images)."""
+    batch_size = 100
+    passes = setting.image_passes or _FLASH_PASSES
+    return Protocol(
+        name="flash",
+        citation="flashdd",
+        steps=max(1, passes // batch_size),
+        batch_size=batch_size,
+        span=True,
+        lr=2e-3,
+        weight_decay=0.01,
+        eta=1.0,
+        rate_per_epoch=False,
+        views=ViewSpec(crop_scale=(0.25, 1.0), flip=setting.flip, mix="cutmix"),
+        temperature=None,
+    )
+
+
+def _rded(setting: Setting) -> Protocol:
+    """RDED's validation (arXiv 2312.03526 and its released code): 300 epochs, KL at T = 20, cosine to half the rate.
+
+    For an IPC that the paper lacks, the batch of the nearest lower one. Twice that from 100 classes on; 100 for
+    the 200 classes of Tiny-ImageNet; never more than there are images.
+    """
+    batch_size = _RDED_BATCHES[max(known for known in _RDED_BATCHES if known <= setting.ipc)]
+    if setting.num_classes == 200:
+        batch_size = 100
+    elif setting.num_classes >= 100:
+        batch_size *= 2
+    batch_size = min(batch_size, setting.num_images)
+    per_epoch = -(-setting.num_images // batch_size)
+    epochs = 300 if setting.image_passes is None else max(1, round(setting.image_passes / setting.num_images))
+    scale = (1 / setting.factor, 1.0) if setting.factor > 1 else None  # at factor 1 the crop is the whole image
+    return Protocol(
+        name="rded",
+        citation="Sun et al., CVPR 2024, arXiv 2312.03526",
+        steps=epochs * per_epoch,
+        batch_size=batch_size,
+        span=False,
+        lr=_RDED_RATES.get(setting.student.split("-")[0].rstrip("0123456789"), 1e-3),
+        weight_decay=0.01,
+        eta=2.0,
+        rate_per_epoch=True,
+        views=ViewSpec(shuffle=setting.factor, crop_scale=scale, flip=setting.flip, mix="cutmix"),
+        temperature=20.0,
+    )
+
+
+PROTOCOLS: dict[str, Callable[[Setting], Protocol]] = {"flash": _flash, "rded": _rded}

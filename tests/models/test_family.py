@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from flashdd.core.errors import UnknownNameError, UsageError
+from flashdd.models.count import size_of
+from flashdd.models.family import (
+    ConvBlock,
+    LabelerNet,
+    LabelerSpec,
+    LayerShape,
+    ladder,
+    spec_layers,
+    spec_size,
+)
+from flashdd.models.initialize import on_meta
+from flashdd.models.table import build, size_of_name
+
+CIFAR = (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "macs"),
+    [  # PILOT's table of shapes; macs there to three digits
+        ("conv-3-w8", 2_706, 406_784),
+        ("strided-3-w16", 13_050, 418_560),
+        ("patch-2-w32", 16_010, 693_248),
+    ],
+)
+def test_sizes_of_the_pilot(name: str, params: int, macs: int) -> None:
+    size = spec_size(LabelerSpec.parse(name), CIFAR, 10)
+    assert (size.params, size.bytes, size.macs) == (params, 4 * params, macs)
+
+
+def test_conv_is_convnet() -> None:
+    ours = build("conv-3-w8", num_classes=10, shape=CIFAR, seed=3)
+    student = build("convnet-3-w8", num_classes=10, shape=CIFAR, seed=3)
+    images = torch.rand(4, *CIFAR, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(ours(images), student(images))
+
+
+def test_strided_layers() -> None:
+    layers = spec_layers(LabelerSpec(stem="strided", depth=3, width=6), CIFAR, 10)
+    assert layers == [
+        LayerShape(outputs=6, inputs=3, kernel=3, stride=2, padding=1),
+        LayerShape(outputs=10, inputs=6, kernel=3, stride=2, padding=1),
+        LayerShape(outputs=10, inputs=10, kernel=3, stride=2, padding=1),
+        LayerShape(outputs=10, inputs=160, head=True),
+    ]
+
+
+@pytest.mark.parametrize(("width", "wider"), [(2, 4), (3, 4), (4, 6), (6, 10), (8, 12), (12, 18), (16, 24)])
+def test_later_strided_widths_are_even(width: int, wider: int) -> None:
+    layers = spec_layers(LabelerSpec(stem="strided", depth=2, width=width), CIFAR, 10)
+    assert [layer.outputs for layer in layers] == [width, wider, 10]
+
+
+@pytest.mark.parametrize(
+    ("side", "depth", "patch", "pool", "features"),
+    [
+        (8, 2, 2, False, 16),
+        (12, 1, 2, True, 9),
+        (14, 2, 2, False, 49),
+        (16, 2, 4, False, 16),
+        (32, 1, 4, True, 16),
+        (28, 2, 4, False, 49),
+        (64, 3, 4, True, 64),
+        (35, 2, 4, True, 16),
+    ],
+)
+def test_patch_layers(side: int, depth: int, patch: int, pool: bool, features: int) -> None:
+    *convolutions, head = spec_layers(LabelerSpec(stem="patch", depth=depth, width=5), (1, side, side), 7)
+    first = convolutions[0]
+    assert (first.kernel, first.stride, first.padding) == (patch, patch, 0)
+    assert [layer.pool for layer in convolutions] == [False] * (depth - 1) + [pool]
+    assert all((layer.kernel, layer.stride, layer.padding) == (3, 1, 1) for layer in convolutions[1:])
+    assert head == LayerShape(outputs=7, inputs=5 * features, head=True)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28), (3, 32, 48), (2, 13, 9), (3, 64, 64), (1, 4, 4)])
+def test_arithmetic_agrees_with_the_network(shape: tuple[int, int, int]) -> None:
+    for spec in ladder(shape, 6):
+        if spec.width not in (4, 12):
+            continue
+        layers = spec_layers(spec, shape, 6)
+        net = on_meta(lambda layers=layers: LabelerNet(layers))  # type: ignore[misc]
+        assert (
+            spec_size(spec, shape, 6)
+            == size_of(net, shape)
+            == size_of_name(spec.name, num_classes=6, shape=shape)
+        )
+        blocks = [block for block in net.layers if isinstance(block, ConvBlock)]
+        weights = [*[block.conv.weight for block in blocks], net.head.weight]
+        assert [tuple(w.shape) for w in weights] == [layer.weight_shape for layer in layers]
+        assert [w.numel() for w in weights] == [layer.num_weights for layer in layers]
+        assert [block.pool for block in blocks] == [layer.pool for layer in layers[:-1]]
+
+
+def test_a_block_is_convolution_norm_relu_pool() -> None:
+    net = build("patch-2-w4", num_classes=3, shape=(1, 32, 32), seed=0)
+    block = net.get_submodule("layers.1")
+    assert isinstance(block, ConvBlock)
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = nn.functional.conv2d(x, block.conv.weight, padding=1)
+    y = (y - y.mean((0, 2, 3), keepdim=True)) / (y.var((0, 2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
+    expected = y.relu().view(2, 4, 4, 2, 4, 2).mean((3, 5))
+    torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("side", "chains"),
+    [
+        (4, {"conv-2", "conv-1", "strided-2", "strided-1", "patch-2", "patch-1"}),
+        (2, {"conv-1", "strided-1", "patch-1"}),
+        (1, set()),
+        (8, {"conv-2", "conv-1", "strided-2", "strided-1", "patch-2", "patch-1"}),
+        (28, {"conv-3", "conv-2", "strided-3", "strided-2", "patch-3", "patch-2"}),
+        (32, {"conv-3", "conv-2", "strided-3", "strided-2", "patch-3", "patch-2"}),
+        (64, {"conv-4", "conv-3", "strided-4", "strided-3", "patch-4", "patch-3"}),
+    ],
+)
+def test_chains_of_the_ladder(side: int, chains: set[str]) -> None:
+    rungs = ladder((3, side, side), 10)
+    assert {f"{spec.stem}-{spec.depth}" for spec in rungs} == chains
+    narrow = [2, 3] if side < 16 else []
+    for chain in chains:
+        widths = sorted(spec.width for spec in rungs if spec.name.startswith(f"{chain}-w"))
+        assert widths == [*narrow, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+
+
+def test_the_ladder_climbs() -> None:
+    rungs = ladder(CIFAR, 10)
+    params = [spec_size(spec, CIFAR, 10).params for spec in rungs]
+    assert params == sorted(params)
+    assert len({spec.name for spec in rungs}) == len(rungs) == 66
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "largest"), [("conv-6-w4", 32, 5), ("strided-4-w4", 8, 3), ("patch-2-w4", 3, 1)]
+)
+def test_too_deep_names_the_largest_depth(name: str, side: int, largest: int) -> None:
+    spec = LabelerSpec.parse(name)
+    with pytest.raises(
+        UsageError, match=rf"{name} is too deep for images of {side}x50 pixels: .* there is {largest}\."
+    ):
+        spec_layers(spec, (1, side, 50), 4)
+    spec_layers(LabelerSpec(stem=spec.stem, depth=largest, width=4), (1, side, 50), 4)
+
+
+def test_no_depth_at_all() -> None:
+    with pytest.raises(UsageError, match="take larger images"):
+        spec_layers(LabelerSpec(stem="patch", depth=1, width=4), (1, 1, 1), 4)
+
+
+def test_names_round_trip() -> None:
+    for spec in ladder(CIFAR, 10):
+        assert LabelerSpec.parse(spec.name) == spec
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv-3",
+        "conv-0-w8",
+        "conv-3-w08",
+        "conv-3-w8-in",
+        "mlp-3-w8",
+        "conv-100-w8",
+        "conv-3-w10000",
+        "conv-٣-w8",
+    ],
+)
+def test_other_names_are_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown labeler network .* Known: conv-DEPTH-wWIDTH"):
+        LabelerSpec.parse(name)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from flashdd.models.initialize import initialized, on_meta
+from flashdd.models.resnet import BasicBlock, ResNet18
+
+# The keys of torchvision 0.28's resnet18().state_dict(), layers 2 to 4 alike.
+STATS = ["running_mean", "running_var", "num_batches_tracked"]
+
+
+def _torchvision_keys() -> set[str]:
+    def norm(name: str) -> set[str]:
+        return {f"{name}.{k}" for k in ("weight", "bias", *STATS)}
+
+    keys = {"conv1.weight", "fc.weight", "fc.bias"} | norm("bn1")
+    for layer in (1, 2, 3, 4):
+        for block in (0, 1):
+            at = f"layer{layer}.{block}"
+            keys |= {f"{at}.conv1.weight", f"{at}.conv2.weight"} | norm(f"{at}.bn1") | norm(f"{at}.bn2")
+        if layer > 1:
+            keys |= {f"layer{layer}.0.downsample.0.weight"} | norm(f"layer{layer}.0.downsample.1")
+    return keys
+
+
+def test_keys_are_torchvisions() -> None:
+    net = on_meta(lambda: ResNet18(num_classes=1000, shape=(3, 224, 224)))
+    keys = net.state_dict().keys()
+    assert set(keys) == _torchvision_keys()
+    assert len(keys) == 122
+    assert net.state_dict()["layer3.0.downsample.0.weight"].shape == (256, 128, 1, 1)
+
+
+@pytest.mark.parametrize(("side", "kernel", "stride"), [(8, 3, 1), (64, 3, 1), (65, 7, 2), (224, 7, 2)])
+def test_the_stem_follows_the_resolution(side: int, kernel: int, stride: int) -> None:
+    net = on_meta(lambda: ResNet18(num_classes=10, shape=(3, side, side)))
+    assert (net.conv1.kernel_size, net.conv1.stride) == ((kernel, kernel), (stride, stride))
+    assert net(torch.zeros(2, 3, side, side, device="meta")).shape == (2, 10)
+
+
+def test_grids_of_both_stems() -> None:
+    grids: list[int] = []
+    for side in (32, 224):
+        net = on_meta(lambda side=side: ResNet18(num_classes=10, shape=(3, side, side)))  # type: ignore[misc]
+        for layer in (net.layer1, net.layer4):
+            layer.register_forward_hook(lambda _m, _i, output: grids.append(output.shape[-1]))
+        net(torch.zeros(1, 3, side, side, device="meta"))
+    assert grids == [32, 4, 56, 7]
+
+
+def test_a_block_is_residual() -> None:
+    net = initialized(lambda: ResNet18(num_classes=2, shape=(1, 8, 8)), seed=0, conv="he").eval()
+    block, down = net.layer1[0], net.layer2[0]
+    assert isinstance(block, BasicBlock)
+    assert isinstance(down, BasicBlock)
+    assert block.downsample is None
+    assert down.downsample is not None
+    nn.init.zeros_(block.bn2.weight)
+    nn.init.zeros_(down.bn2.weight)
+    x = torch.rand(2, 64, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(block(x), x)  # with an empty branch, ReLU of the shortcut: x is not negative
+    torch.testing.assert_close(down(x), torch.relu(down.downsample(x)))
+
+
+def test_channels_last_gives_the_same_logits() -> None:
+    net = initialized(lambda: ResNet18(num_classes=3, shape=(4, 16, 16)), seed=0, conv="he").eval()
+    images = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    expected = net(images)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.testing.assert_close(
+        net(images.to(memory_format=torch.channels_last)), expected, atol=1e-4, rtol=1e-4
+    )
