@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,8 +238,6 @@ def huge_png(side: int) -> bytes:
     """A header that promises side x side pixels, as a decompression bomb does."""
     data = bytearray(png())
     data[16:24] = side.to_bytes(4, "big") * 2
-    import zlib
-
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
 
@@ -309,31 +308,30 @@ def test_more_rows_than_bytes_are_refused_before_allocation(tmp_path: Path) -> N
         read_parquet(path)
 
 
-def outcome(path: Path, data: bytes, original: ImageSet) -> str:
-    """How the reader takes `data`; anything but a refusal or the original is a failure."""
+def is_refused(path: Path, data: bytes, original: ImageSet) -> bool:
+    """Whether the reader refuses `data`; if not, pixels and labels must be the original ones."""
     path.write_bytes(data)
     try:
         found = read_parquet(path)
-    except ArtifactError as error:
-        assert str(path) in str(error)
-        return "refused"
-    assert same(found, original)
-    return "harmless"
+    except ArtifactError:
+        return True
+    assert torch.equal(found.images, original.images)
+    assert torch.equal(found.labels, original.labels)
+    return False
 
 
-def test_damaged_bytes_never_give_another_set(tmp_path: Path) -> None:
+def test_damaged_bytes_never_give_other_images(tmp_path: Path) -> None:
+    """Pages carry checksums. Names lie in the footer, which has none: for them there is flashdd.json."""
     original = make_set((1, 4, 4), per_class=1)
     path = tmp_path / "images.parquet"
     write_parquet(original, path)
     data = path.read_bytes()
-    name_bytes = [data.index(b"Boot") + offset for offset in range(4)]  # text: only the hash can tell
-    outcomes = []
+    refused = []
     for position in range(0, len(data), 3):
-        if position not in name_bytes:
-            flipped = bytearray(data)
-            flipped[position] ^= 1 << (position % 8)
-            outcomes.append(outcome(path, bytes(flipped), original))
-    assert outcomes.count("refused") > len(outcomes) // 2
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << (position % 8)
+        refused.append(is_refused(path, bytes(flipped), original))
+    assert sum(refused) > len(refused) // 2
 
 
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
@@ -341,7 +339,7 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "images.parquet"
     write_parquet(original, path)
     data = path.read_bytes()
-    assert {outcome(path, data[:size], original) for size in range(0, len(data), 17)} == {"refused"}
+    assert all(is_refused(path, data[:size], original) for size in range(0, len(data), 17))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

@@ -33,11 +33,14 @@ def test_keys_are_torchvisions() -> None:
     assert net.state_dict()["layer3.0.downsample.0.weight"].shape == (256, 128, 1, 1)
 
 
-@pytest.mark.parametrize(("side", "kernel", "stride"), [(8, 3, 1), (64, 3, 1), (65, 7, 2), (224, 7, 2)])
-def test_the_stem_follows_the_resolution(side: int, kernel: int, stride: int) -> None:
-    net = on_meta(lambda: ResNet18(num_classes=10, shape=(3, side, side)))
+@pytest.mark.parametrize(
+    ("height", "width", "kernel", "stride"),
+    [(8, 8, 3, 1), (64, 64, 3, 1), (64, 65, 7, 2), (65, 64, 7, 2), (224, 224, 7, 2)],
+)
+def test_the_stem_follows_the_longer_side(height: int, width: int, kernel: int, stride: int) -> None:
+    net = on_meta(lambda: ResNet18(num_classes=10, shape=(3, height, width)))
     assert (net.conv1.kernel_size, net.conv1.stride) == ((kernel, kernel), (stride, stride))
-    assert net(torch.zeros(2, 3, side, side, device="meta")).shape == (2, 10)
+    assert net(torch.zeros(2, 3, height, width, device="meta")).shape == (2, 10)
 
 
 def test_grids_of_both_stems() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ class ViewBatches:
             if type(value) is not int or value < 1:
                 raise UsageError(f"{name} is {value!r}, expected an integer of at least 1.")
         self.device = torch.device(device)
-        self._labeler = labeler
+        self._labeler = copy.deepcopy(labeler).to(self.device)  # `to` moves a module in place
         self._maker = ViewMaker(images, views, seed=augmentation_seed, device=self.device)
         num_images = len(images)
         self._order = BatchOrder(
@@ -66,13 +67,12 @@ class ViewBatches:
         return self._length
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        labeler = self._labeler.to(self.device)
         left = self._passes
         for step in range(self._length):
             epochs, ids = (values[:left] for values in self._order.pairs(step))
             left -= len(ids)
-            pixels = self._maker.make(epochs.to(self.device), ids.to(self.device)).pixels
-            yield pixels, soft_labels(labeler, pixels)
+            pixels = self._maker.make(epochs, ids).pixels
+            yield pixels, soft_labels(self._labeler, pixels)
 
 
 class ViewDataset(Dataset[tuple[Tensor, Tensor]]):

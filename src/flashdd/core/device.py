@@ -15,6 +15,7 @@ import torch
 
 from flashdd.core.errors import UsageError
 
+_tuned = False
 _M_MMAP_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD = -4, -1, -2
 
 
@@ -35,14 +36,17 @@ def tune_allocator() -> bool:
     """Keep freed activations in the process instead of unmapping them after every operation.
 
     On Linux with glibc this made small convolutional nets 1.6 to 2.5 times faster on a CPU. It is left alone
-    where the environment already sets the allocator. Returns whether it was set.
+    where the environment already sets the allocator. For the command line only: a library does not change its
+    host's allocator. Returns whether it was set.
     """
+    global _tuned
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 64 << 20))
-    return False
+        done = [mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 << 20)]
+        _tuned = all(done)
+    return _tuned
 
 
 @contextlib.contextmanager
@@ -80,7 +84,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def environment(device: torch.device, *, allocator: bool, commit: str | None) -> dict[str, Any]:
+def environment(device: torch.device, *, commit: str | None) -> dict[str, Any]:
     """The `environment` of a record: versions, hardware, threads."""
     return {
         "python": platform.python_version(),
@@ -89,7 +93,7 @@ def environment(device: torch.device, *, allocator: bool, commit: str | None) ->
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "allocator": "tuned" if allocator else "default",
+        "allocator": "tuned" if _tuned else "default",
         "platform": platform.system(),
         "commit": commit,
     }

@@ -7,10 +7,11 @@ a task at most. `stage.json`, written last, lists every file with its hash: a fo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from flashdd.core.progress import Progress
 
 # Above this size a reused file is checked by its length only: hashing gigabytes would cost more than it saves.
 _HASH_CHECK_LIMIT = 64_000_000
+_SECONDS_BETWEEN_TICKS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class StageWork:
         self.progress = progress
         self._clock = folder / "seconds.json"
         self._before: float = read_json(self._clock) if self._clock.exists() else 0.0
-        self._started = time.monotonic()
+        self._started = self._kept = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -62,6 +64,22 @@ class StageWork:
     def tick(self) -> None:
         """Keep the time spent so far, so that a kill does not lose it."""
         write_atomic(self._clock, canonical_json(round(self.seconds, 3)))
+        self._kept = time.monotonic()
+
+    def step(self, done: int) -> None:
+        """`done` units of the open bar are finished; the clock is kept every few seconds."""
+        self.progress.update(done)
+        if time.monotonic() - self._kept > _SECONDS_BETWEEN_TICKS:
+            self.tick()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent in the block belongs to another stage."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._before -= time.monotonic() - started
 
     def task(self, name: str, make: Callable[[], Any]) -> Any:
         """The JSON value of task `name`: read if an earlier try finished it, else made and kept."""

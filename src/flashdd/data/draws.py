@@ -36,16 +36,19 @@ class Stream(enum.IntEnum):
     BATCH_ORDER = 7
 
 
-def words(seed: int, streams: Sequence[Stream], epochs: Tensor, ids: Tensor, blocks: Tensor | None = None) -> Words:
-    """The words of `blocks` (default: block 0 of each row) of several streams in one go.
+def words(
+    seed: int, streams: Sequence[Stream], epochs: Tensor, ids: Tensor, blocks: Tensor | None = None
+) -> list[Words]:
+    """For each stream the four words of every row, of block 0 or of `blocks`; all drawn in one go.
 
-    epochs, ids and blocks: int64, of shapes that broadcast to B...; returns four int64 tensors (streams, B...).
+    epochs, ids, blocks: int64, of shapes that broadcast to the shape of each word.
     """
-    dims = max(epochs.dim(), ids.dim(), 0 if blocks is None else blocks.dim())
-    numbers = torch.tensor([int(s) for s in streams], device=ids.device).view((-1,) + (1,) * dims)
     if blocks is None:
         blocks = torch.zeros((), dtype=torch.int64, device=ids.device)
-    return philox4x32((blocks, ids, epochs, numbers), seed)
+    dims = max(epochs.dim(), ids.dim(), blocks.dim())
+    numbers = torch.tensor([int(s) for s in streams], device=ids.device).view((-1,) + (1,) * dims)
+    c0, c1, c2, c3 = philox4x32((blocks, ids, epochs, numbers), seed)
+    return [(c0[i], c1[i], c2[i], c3[i]) for i in range(len(streams))]
 
 
 def below(word: Tensor, limit: Tensor | int) -> Tensor:
@@ -59,7 +62,7 @@ def unit(word: Tensor) -> Tensor:
 
 
 def ordering(keys: Tensor) -> Tensor:
-    """The permutation that sorts integer `keys` along the last axis; of equal keys the earlier comes first."""
+    """The permutation that sorts integer `keys` along the last axis; of equal keys the first stays first."""
     return torch.sort(keys, dim=-1, stable=True).indices
 
 
@@ -117,8 +120,8 @@ def crop_boxes(
     if left.numel() == 0:
         return box
     attempt = torch.arange(1, CROP_ATTEMPTS, device=ids.device)
-    again = words(seed, [Stream.CROP], epochs[left, None], ids[left, None], attempt)
-    boxes, fits = _crop_attempt((again[0][0], again[1][0], again[2][0], again[3][0]), size, scale)
+    (again,) = words(seed, [Stream.CROP], epochs[left, None], ids[left, None], attempt)
+    boxes, fits = _crop_attempt(again, size, scale)
     spare = torch.tensor(crop_fallback(*size), device=ids.device).expand(len(left), 1, 4)
     chosen = torch.where(fits, attempt - 1, CROP_ATTEMPTS - 1).amin(dim=1)
     candidates = torch.cat((boxes, spare), dim=1)
@@ -129,6 +132,11 @@ def crop_boxes(
 def shifts(word: Words, padding: int) -> Tensor:
     """Top left corner of the crop in the padded image: (row, column) in 0 .. 2 padding, int64 (B, 2)."""
     return torch.stack((below(word[0], 2 * padding + 1), below(word[1], 2 * padding + 1)), dim=-1)
+
+
+def coins(word: Words) -> Tensor:
+    """0 or 1 with probability 1/2, int64 (B,)."""
+    return word[0] >> 31
 
 
 def cutmix_boxes(word: Words, size: tuple[int, int]) -> Tensor:
@@ -149,19 +157,21 @@ def cutmix_boxes(word: Words, size: tuple[int, int]) -> Tensor:
 
 def _long_keys(word: Words) -> Tensor:
     """63-bit sort keys, the upper bits of (word 0, word 1): int64 has no room for the last bit."""
-    return (word[0][0] << 31) | (word[1][0] >> 1)
+    return (word[0] << 31) | (word[1] >> 1)
 
 
 def partners(seed: int, epochs: Tensor, num_images: int) -> Tensor:
     """Per epoch a permutation of all image ids, int64 (epochs, num_images): the CutMix partner of each id."""
     ids = torch.arange(num_images, device=epochs.device)
-    return ordering(_long_keys(words(seed, [Stream.PARTNER], epochs[:, None], ids)))
+    (word,) = words(seed, [Stream.PARTNER], epochs[:, None], ids)
+    return ordering(_long_keys(word))
 
 
 def batch_order(seed: int, epoch: Tensor, image_id: Tensor, num_rows: int) -> Tensor:
-    """A permutation of the rows of one batch, int64 (num_rows,), for "cutmix-batch"."""
+    """A permutation of a batch's rows, int64 (num_rows,), for "cutmix-batch"; epoch, image_id: int64 (1,)."""
     blocks = torch.arange(num_rows, device=image_id.device)
-    return ordering(_long_keys(words(seed, [Stream.BATCH_ORDER], epoch, image_id, blocks)))
+    (word,) = words(seed, [Stream.BATCH_ORDER], epoch, image_id, blocks)
+    return ordering(_long_keys(word))
 
 
 def band_orders(seed: int, epochs: Tensor, ids: Tensor, factor: int) -> Tensor:
@@ -170,6 +180,6 @@ def band_orders(seed: int, epochs: Tensor, ids: Tensor, factor: int) -> Tensor:
     Band i of the result is band `order[i]` of the image.
     """
     blocks = torch.arange((2 * factor + 3) // 4, device=ids.device)
-    word = words(seed, [Stream.SHUFFLE], epochs[:, None], ids[:, None], blocks)
-    keys = torch.stack(word, dim=-1)[0].flatten(1)[:, : 2 * factor]
+    (word,) = words(seed, [Stream.SHUFFLE], epochs[:, None], ids[:, None], blocks)
+    keys = torch.stack(word, dim=-1).flatten(1)[:, : 2 * factor]
     return ordering(keys.reshape(-1, 2, factor))

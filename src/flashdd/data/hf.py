@@ -29,8 +29,15 @@ _LOCAL_FOLDER = "a local folder (class folders under train/ and test/, or parque
 
 
 def has_dataset_files(folder: Path) -> bool:
-    """Whether `folder` holds parquet files, at any depth, or what `DatasetDict.save_to_disk` writes."""
-    return (folder / "dataset_dict.json").is_file() or next(folder.rglob("*.parquet"), None) is not None
+    """Whether `folder` is one dataset: parquet files, or what `DatasetDict.save_to_disk` writes.
+
+    Without a README card parquet files count up to one folder deep only: a folder that holds several
+    datasets is not one.
+    """
+    pattern = "**/*.parquet" if (folder / "README.md").is_file() else "*/*.parquet"
+    return (
+        (folder / "dataset_dict.json").is_file() or any(folder.glob("*.parquet")) or any(folder.glob(pattern))
+    )
 
 
 def list_local(folder: Path, label_column: str | None) -> SourceListing:
@@ -146,21 +153,31 @@ def _image_column(name: str, features: Any) -> str:
 def _label_column(name: str, features: Any, wanted: str | None) -> str:
     import datasets
 
-    if wanted is not None:
-        if wanted not in features:
-            raise unknown_name("label column", wanted, features)
-        return wanted
+    if wanted is not None and wanted not in features:
+        raise unknown_name("label column", wanted, features)
+    usable = [column for column, feature in features.items() if _is_label(feature)]
     typed = [column for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    if len(typed) == 1:
+    if wanted is None and len(typed) == 1:
         return str(typed[0])
-    found = next((column for column in LABEL_COLUMNS if column in (typed or features)), None)
+    candidates = [wanted] if wanted is not None else LABEL_COLUMNS
+    found = next((column for column in candidates if column in usable), None)
     if found is not None:
         return found
+    if wanted is not None:
+        raise DataError(
+            f"column '{wanted}' of {name} is of type {features[wanted]}, but a label is a ClassLabel, an "
+            f"integer or a string: columns that could serve are {quoted(usable) or 'none'}."
+        )
     have = f"several label columns, {quoted(typed)}," if typed else "no column of type ClassLabel"
     raise DataError(
         f"{name} has {have} among its columns {quoted(list(features))}: say which one holds the class with "
         "data.label_column."
     )
+
+
+def _is_label(feature: Any) -> bool:
+    """Whether a column holds ClassLabel, integer or string values."""
+    return str(getattr(feature, "dtype", "")).startswith(("int", "uint", "bool", "string", "large_string"))
 
 
 def _unlabeled(column: Any) -> bool:
@@ -174,12 +191,6 @@ def _label_values(name: str, split: str, column: Any) -> list[Any]:
     if row is not None:
         raise DataError(
             f"row {row} of split {split} of {name} has no label ({values[row]}): label or remove that row."
-        )
-    odd = next((value for value in values if not isinstance(value, int | str)), None)
-    if odd is not None:
-        raise DataError(
-            f"the labels of {name} are of type {type(odd).__name__}, but integers or strings are needed: "
-            "name another column with data.label_column."
         )
     return values
 

@@ -84,6 +84,13 @@ def check_listing(listing: SourceListing) -> None:
     or more in test.
     """
     names = listing.class_names
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"the class name {name!r} of {listing.name} is not valid UTF-8: rename that class."
+            ) from None
     if len(names) < 2:
         held = f"the single class '{names[0]}'" if names else "no class"
         raise DataError(f"{listing.name} holds {held}: two classes or more are needed to tell them apart.")
@@ -91,10 +98,11 @@ def check_listing(listing: SourceListing) -> None:
     in_test = np.bincount(listing.test.labels, minlength=len(names))
     for name, count in zip(names, in_train, strict=True):
         if count < 2:
+            held = {0: "no images", 1: "1 image"}[int(count)]
             raise DataError(
-                f"class '{name}' of {listing.name} has {count or 'no'} image{'s' * (count != 1)} in train, "
-                "but at least 2 are needed, because one of them goes to the validation split: add images, or "
-                "leave the class out with data.classes."
+                f"class '{name}' of {listing.name} has {held} in train, but at least 2 are needed, because "
+                "one of them goes to the validation split: add images, or leave the class out with "
+                "data.classes."
             )
     missing = [name for name, count in zip(names, in_test, strict=True) if not count]
     if missing:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +38,8 @@ def philox4x32(counter: Words, seed: int) -> Words:
     counter: four int64 tensors with values in 0 .. 2^32-1, of shapes that broadcast; seed: 0 .. 2^64-1.
     Returns four int64 tensors of the broadcast shape with values in 0 .. 2^32-1.
     """
-    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
+    shape = np.broadcast_shapes(*(word.shape for word in counter))
+    c0, c1, c2, c3 = (word.expand(shape) for word in counter)
     multipliers, keys = _constants(seed, c0.device)
     column = (2,) + (1,) * c0.dim()
     multipliers = multipliers.view(column)

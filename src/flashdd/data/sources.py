@@ -16,7 +16,7 @@ from flashdd.data.digits import list_digits
 from flashdd.data.folder import has_class_folders, list_folder
 from flashdd.data.hf import has_dataset_files, list_hub, list_local
 from flashdd.data.listing import SourceListing, check_listing, pick_classes
-from flashdd.data.write import Shape, in_order, validation_rows, write_dataset
+from flashdd.data.write import MOST_WORKERS, Shape, in_order, validation_rows, write_dataset
 
 DIGITS = "digits"
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
@@ -87,6 +87,8 @@ def check_source(options: SourceOptions) -> SourceFacts:
     empty, alone or too small, unreadable tables, a file in the sample that is no image.
     """
     listing = _list(options)
+    with quiet_pillow():
+        survey = _survey(listing, sample=_SAMPLE)
     num_val = len(validation_rows(listing.train.labels, options.validation))
     counts = np.bincount(listing.train.labels, minlength=len(listing.class_names))
     return SourceFacts(
@@ -97,7 +99,7 @@ def check_source(options: SourceOptions) -> SourceFacts:
         num_train=len(listing.train) - num_val,
         num_val=num_val,
         num_test=len(listing.test),
-        shape=_survey(listing, sample=_SAMPLE).shape(options.resolution),
+        shape=survey.shape(options.resolution),
     )
 
 
@@ -121,6 +123,7 @@ def prepare(options: SourceOptions, folder: Path) -> None:
             shape=survey.shape(options.resolution),
             codec=describe_codecs(survey.codecs),
             validation=options.validation,
+            most_pixels=max(width * height for width, height in survey.sizes),
         )
 
 
@@ -141,6 +144,7 @@ class _Survey:
 def _survey(listing: SourceListing, *, sample: int | None) -> _Survey:
     """The headers of all images, or of `sample` images per split, evenly spread."""
     sizes, greys, codecs = set(), set(), set()
+    workers = MOST_WORKERS if listing.kind == "folder" else 1  # to wait for several files at once
     for split in (listing.train, listing.test):
         count = len(split)
         rows = range(count) if sample is None else np.unique(np.linspace(0, count - 1, sample).astype(int))
@@ -148,7 +152,7 @@ def _survey(listing: SourceListing, *, sample: int | None) -> _Survey:
         def header(index: int, split=split, rows=rows) -> Header:  # type: ignore[no-untyped-def]
             return read_header(split, int(rows[index]))
 
-        for found in in_order(header, len(rows), chunk=_HEADER_CHUNK):
+        for found in in_order(header, len(rows), chunk=_HEADER_CHUNK, workers=workers):
             sizes.add((found.width, found.height))
             greys.add(found.grey)
             codecs.add((found.codec, found.quality))
@@ -171,7 +175,7 @@ def _find(options: SourceOptions) -> SourceListing:
     path = Path(source).expanduser()
     if source and path.exists():
         return _list_path(path, options.label_column)
-    if source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source:
+    if source.startswith((".", "/", "~")) or source.endswith("/") or source.count("/") > 1:
         raise DataError(
             f"no such folder: {source}; give a folder that exists, 'digits', or a hub name like OWNER/NAME."
         )

@@ -7,17 +7,17 @@ made again, or looked up, for exactly the pixels that a student saw. Specified i
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flashdd.core.errors import UsageError
-from flashdd.data import draws
-from flashdd.data.draws import Stream
 from flashdd.data.pixels import render
-from flashdd.data.viewparams import ParamTable, ViewParams
+from flashdd.data.viewparams import ViewParams
 from flashdd.data.viewspec import Mix, ViewSpec
+from flashdd.data.viewtable import Rows, ViewTable
 
 __all__ = ["Mix", "ViewBatch", "ViewMaker", "ViewParams", "ViewSpec"]
 
@@ -61,7 +61,7 @@ class ViewMaker:
         self.spec, self.seed, self.num_images = spec, seed, int(images.shape[0])
         self.device = torch.device(device)
         self._images, self._size = images, (height, width)
-        self._table = ParamTable(
+        self._table = ViewTable(
             spec, size=self._size, num_images=self.num_images, seed=seed, device=self.device
         )
 
@@ -71,50 +71,39 @@ class ViewMaker:
         epochs, ids: int64 (B,), B >= 1, 0 <= epochs < 2^32, 0 <= ids < num_images; else UsageError.
         """
         bounds = self._check(epochs, ids)
-        return ViewParams.unpack(self._rows(epochs.to(self.device), ids.to(self.device), bounds))
+        (values, _), _ = self._table.batch(epochs.to(self.device), ids.to(self.device), bounds)
+        return ViewParams.unpack(values)
 
     def make(self, epochs: Tensor, ids: Tensor) -> ViewBatch:
         """The views (epochs[i], ids[i]); arguments and errors as for `params`."""
         bounds = self._check(epochs, ids)
         epochs, ids = epochs.to(self.device), ids.to(self.device)
-        own = self._rows(epochs, ids, bounds)
-        params = ViewParams.unpack(own)
-        other = None
-        if self.spec.mix != "none":
-            other = self._table.rows(params.partner_epoch, params.partner, bounds)
-        area = (params.box[:, 2] - params.box[:, 0]) * (params.box[:, 3] - params.box[:, 1])
+        own, other = self._table.batch(epochs, ids, bounds)
+        partner = ViewParams.unpack(own[0]).partner
         return ViewBatch(
-            pixels=self._render(own, ids, other, params.partner),
+            pixels=self._render(ids, own, None if other is None else (partner, other)),
             epoch=epochs,
             image_ids=ids,
-            partner_ids=params.partner,
-            mix=(area.double() / (self._size[0] * self._size[1])).float(),
+            partner_ids=partner,
+            mix=torch.zeros(len(ids), device=self.device) if other is None else own[1][:, -1],
         )
 
-    def _rows(self, epochs: Tensor, ids: Tensor, bounds: tuple[int, int]) -> Tensor:
-        values = self._table.rows(epochs, ids, bounds)
-        if self.spec.mix != "cutmix-batch":
-            return values
-        order = draws.batch_order(self.seed, epochs[0], ids[0], len(ids))
-        box = draws.words(self.seed, [Stream.BATCH_BOX], epochs[:1], ids[:1])
-        values = values.clone()
-        values[:, 7], values[:, 8] = ids[order], epochs[order]
-        values[:, 9:13] = draws.cutmix_boxes((box[0][0], box[1][0], box[2][0], box[3][0]), self._size)
-        return values
-
-    def _render(self, own: Tensor, ids: Tensor, other: Tensor | None, partner: Tensor) -> Tensor:
-        """Pixels of the views with parameters `own` (B, ...), piece by piece."""
-        channels, (height, width) = int(self._images.shape[1]), self._size
-        pixels = torch.empty((len(ids), channels, height, width), device=self.device)
-        pictures = 1 if other is None else 2
-        piece = max(1, _PIECE_VALUES // (pictures * channels * height * width))
-        for start in range(0, len(ids), piece if self.device.type == "cpu" else len(ids)):
-            here = slice(start, start + piece) if self.device.type == "cpu" else slice(None)
-            mixed = None
+    def _render(self, ids: Tensor, own: Rows, other: tuple[Tensor, Rows] | None) -> Tensor:
+        """Pixels of the views `own` of the images `ids`, mixed with `other`, piece by piece."""
+        shape = (len(ids), int(self._images.shape[1]), *self._size)
+        pixels = torch.empty(shape, device=self.device)
+        piece = len(ids)
+        if self.device.type == "cpu":
+            pictured = pixels.numel() * (1 if other is None else 2)
+            piece = math.ceil(len(ids) / math.ceil(pictured / _PIECE_VALUES))
+        for start in range(0, len(ids), piece):
+            here = slice(start, start + piece)
+            mine = self._gather(ids[here]), own[0][here], own[1][here]
+            theirs = None
             if other is not None:
-                mixed = self._gather(partner[here]), ViewParams.unpack(other[here])
-            view = render(self._gather(ids[here]), ViewParams.unpack(own[here]), mixed, self.spec)
-            torch.div(view, 255.0, out=pixels[here])
+                partner, (values, plans) = other
+                theirs = self._gather(partner[here]), values[here], plans[here]
+            torch.div(render(mine, theirs, self.spec), 255.0, out=pixels[here])
         return pixels
 
     def _gather(self, ids: Tensor) -> Tensor:
@@ -128,11 +117,13 @@ class ViewMaker:
         """Raise UsageError for rows that do not exist; returns the least and the greatest epoch."""
         for name, value in (("epochs", epochs), ("ids", ids)):
             if not isinstance(value, Tensor) or value.dtype != torch.int64 or value.dim() != 1:
-                raise UsageError(f"{name} of views must be an int64 tensor of one axis; got {_describe(value)}.")
+                raise UsageError(
+                    f"{name} of views must be an int64 tensor of one axis; got {_describe(value)}."
+                )
         if len(epochs) != len(ids) or len(ids) == 0:
             raise UsageError(
-                f"a batch of views needs one epoch for each id and at least one row: got {len(epochs)} epochs "
-                f"and {len(ids)} ids."
+                f"a batch of views has {len(epochs)} epochs and {len(ids)} ids: expected at least one row, "
+                "and one epoch for each id."
             )
         low, high = (x.tolist() for x in torch.aminmax(torch.stack((epochs, ids.to(epochs.device))), dim=1))
         if low[0] < 0 or high[0] > _MAX_WORD:

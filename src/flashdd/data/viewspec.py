@@ -30,9 +30,13 @@ class ViewSpec:
 
     def __post_init__(self) -> None:
         if not _is_int(self.shuffle) or self.shuffle < 1:
-            raise UsageError(f"views.shuffle is {self.shuffle!r}: expected an integer of at least 1 (1 = off).")
+            raise UsageError(
+                f"views.shuffle is {self.shuffle!r}: expected an integer of at least 1 (1 = off)."
+            )
         if not _is_int(self.padding) or self.padding < 0:
-            raise UsageError(f"views.padding is {self.padding!r}: expected an integer of at least 0 (0 = off).")
+            raise UsageError(
+                f"views.padding is {self.padding!r}: expected an integer of at least 0 (0 = off)."
+            )
         object.__setattr__(self, "crop_scale", _checked_scale(self.crop_scale))
         if not isinstance(self.flip, bool):
             raise UsageError(f"views.flip is {self.flip!r}: expected true or false.")
@@ -94,12 +98,16 @@ def _checked_scale(scale: object) -> tuple[float, float] | None:
     """`scale` as two floats with 0 < low <= high <= 1, or None."""
     if scale is None:
         return None
-    if isinstance(scale, tuple) and len(scale) == 2 and all(_is_int(s) or isinstance(s, float) for s in scale):
+    if (
+        isinstance(scale, tuple)
+        and len(scale) == 2
+        and all(_is_int(s) or isinstance(s, float) for s in scale)
+    ):
         low, high = scale
         if 0 < low <= high <= 1:
             return float(low), float(high)
     raise UsageError(
-        f"views.crop_scale is {scale!r}: expected two numbers with 0 < low <= high <= 1, or nothing to switch it off."
+        f"views.crop_scale is {scale!r}: expected two numbers with 0 < low <= high <= 1, or none."
     )
 
 

@@ -35,9 +35,29 @@ _FIELDS = {
 }
 
 
-def bytes_per_epoch(num_images: int, num_classes: int) -> int:
-    """Payload bytes of one epoch: two per logit."""
-    return 2 * num_images * num_classes
+def epochs_within(
+    budget: int, images: ImageSet, views: ViewSpec, *, augmentation_seed: int, temperature: float, at_most: int
+) -> int:
+    """How many epochs, up to `at_most`, a stored scheme may hold within `budget` bytes, manifest included; 0 if none."""
+    per_epoch = 2 * images.num_images * images.num_classes
+    manifest = _manifest(images, views, at_most, augmentation_seed, temperature, "0" * 64)
+    return max(0, min(at_most, (budget - len(canonical_json(manifest))) // per_epoch))
+
+
+def _manifest(
+    images: ImageSet, views: ViewSpec, epochs: int, augmentation_seed: int, temperature: float, sha256: str
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "content_hash": images.content_hash,
+        "num_images": images.num_images,
+        "num_classes": images.num_classes,
+        "epochs": epochs,
+        "temperature": float(temperature),
+        "augmentation_seed": augmentation_seed,
+        "views": views.to_json(),
+        "sha256": sha256,
+    }
 
 
 def write_stored(
@@ -56,17 +76,7 @@ def write_stored(
     with atomic_folder(folder) as draft:
         payload = draft / _PAYLOAD
         payload.write_bytes(half.contiguous().numpy().astype("<f2").tobytes())
-        manifest = {
-            "schema": SCHEMA,
-            "content_hash": images.content_hash,
-            "num_images": num_images,
-            "num_classes": num_classes,
-            "epochs": epochs,
-            "temperature": float(temperature),
-            "augmentation_seed": augmentation_seed,
-            "views": views.to_json(),
-            "sha256": sha256_file(payload),
-        }
+        manifest = _manifest(images, views, epochs, augmentation_seed, temperature, sha256_file(payload))
         (draft / _MANIFEST).write_bytes(canonical_json(manifest))
     return folder_bytes(folder)
 

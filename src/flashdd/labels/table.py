@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flashdd.data.views import ViewBatch, ViewMaker
+from flashdd.labels.network import NetworkSource
 from flashdd.training.source import LabelSource
 
 # Rows of a canonical chunk: fixed, for logits are bitwise equal only in chunks of the same size.
 CHUNK = 500
+# Bytes above which a table is not made; its labels are then made at every step.
+LARGEST_TABLE = 2_000_000_000
 
 
 def canonical_chunks(epochs: int, num_images: int) -> list[tuple[Tensor, Tensor]]:
@@ -52,10 +56,6 @@ class TableSource(LabelSource):
         self._table = table
         self._scale = logit_scale
 
-    @property
-    def num_bytes(self) -> int:
-        return self._table.numel() * self._table.element_size()
-
     def logits(self, views: ViewBatch) -> Tensor:
         rows = self._table[views.epoch.cpu(), views.image_ids.cpu()]
         return self._scale * rows.to(views.pixels.device).float()
@@ -63,6 +63,39 @@ class TableSource(LabelSource):
     def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
         shown = torch.full((num_images,), epoch % self._table.shape[0], dtype=torch.int64)
         return shown, torch.arange(num_images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What a network says of every view, before scale: a table, or the network where the table would be too big."""
+
+    num_classes: int
+    table: Tensor | None
+    net: nn.Module
+
+    def source(self, *, temperature: float, logit_scale: float = 1.0) -> LabelSource:
+        """The labels at a temperature and scale; neither needs the network again."""
+        if self.table is not None:
+            return TableSource(self.table, temperature=temperature, logit_scale=logit_scale)
+        return NetworkSource(
+            self.net, num_classes=self.num_classes, temperature=temperature, logit_scale=logit_scale
+        )
+
+
+def make_labels(
+    net: nn.Module,
+    views: ViewMaker,
+    *,
+    epochs: int,
+    num_classes: int,
+    on_chunk: Callable[[int], None] = lambda done: None,
+) -> Labels:
+    """The labels of `net` (pixels in [0, 1] -> logits, on the device of `views`) for `epochs` epochs of views."""
+    net = net.to(views.device).eval()
+    table = None
+    if 4 * epochs * views.num_images * num_classes <= LARGEST_TABLE:
+        table = make_logits(NetworkSource(net, num_classes=num_classes), views, epochs, on_chunk=on_chunk)
+    return Labels(num_classes=num_classes, table=table, net=net)
 
 
 def write_table(table: Tensor, path: Path) -> None:

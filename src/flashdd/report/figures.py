@@ -18,7 +18,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def accuracy_figure(rows: Sequence[Row]) -> str:
-    """Horizontal bars of the mean with the standard deviation, a dot for every seed, and the figure itself."""
+    """Horizontal bars of the mean with the standard deviation, a dot for every seed, and the value."""
     with canvas(_WIDTH, 0.7 + 0.36 * len(rows)) as (figure, axes):
         several = len({row.student for row in rows if row.is_student}) > 1
         for place, row in enumerate(rows):
@@ -28,8 +28,11 @@ def accuracy_figure(rows: Sequence[Row]) -> str:
         _plain_bars(axes)
         ends = [_bar_end(row) for row in rows]
         axes.set_xlim(0, max(1.25 * max(ends), 1.0))
+        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 100])
         axes.set_xlabel("test accuracy, %")
-        best = max((row for row in rows if row.is_student), key=lambda row: row.accuracy.mean, default=rows[0])
+        best = max(
+            (row for row in rows if row.is_student), key=lambda row: row.accuracy.mean, default=rows[0]
+        )
         return to_svg(
             figure,
             key="accuracy",
@@ -56,23 +59,29 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
         if chosen.proxy_mean is not None:
             _mark_choice(axes, chosen, scored)
         sizes = [candidate.bytes for candidate in scored]
-        if budget_bytes is not None and min(sizes) <= budget_bytes <= 2 * max(sizes):
+        if budget_bytes is not None and min(sizes) <= budget_bytes <= 1.3 * max(sizes):
             axes.axvline(budget_bytes, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
-            top = axes.get_xaxis_transform()
-            label = f" budget {bytes_text(budget_bytes)}"
-            axes.text(budget_bytes, 0.01, label, transform=top, color=MUTED, fontsize=9, va="bottom")
+            axes.annotate(
+                f"budget {bytes_text(budget_bytes)}",
+                (budget_bytes, 0.0),
+                (5, 5),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                color=MUTED,
+                fontsize=9,
+            )
         _bytes_axis(axes, sizes)
         axes.grid(axis="y")
         axes.set_ylabel("proxy students' accuracy, %")
-        axes.set_xlabel("size of the candidate")
+        axes.set_xlabel("label bytes of the candidate")
         if len(families) > 1:
             axes.legend(frameon=False, loc="lower right", labelcolor=INK)
         return to_svg(
             figure,
             key="capacity",
             title="Search for the labeler's capacity",
-            description=f"Accuracy of proxy students on validation data against bytes, {len(scored)} candidates "
-            f"from {bytes_text(min(sizes))} to {bytes_text(max(sizes))}; chosen: {chosen.name}, "
+            description=f"Accuracy of proxy students on validation data against bytes, {len(scored)} "
+            f"candidates from {bytes_text(min(sizes))} to {bytes_text(max(sizes))}; chosen: {chosen.name}, "
             f"{bytes_text(chosen.bytes)}.",
         )
 
@@ -110,7 +119,10 @@ def seconds_figure(seconds: Mapping[str, float]) -> str:
         largest = max([*seconds.values(), 1e-9])
         for place, value in enumerate(seconds.values()):
             axes.barh(place, value, height=0.6, color=FAINT)
-            axes.text(value + 0.01 * largest, place, seconds_text(value), va="center", color=MUTED, fontsize=9)
+            label, end = seconds_text(value), (value, place)
+            axes.annotate(
+                label, end, (5, 0), textcoords="offset points", va="center", color=MUTED, fontsize=9
+            )
         axes.set_yticks(range(len(seconds)), list(seconds))
         axes.set_ylim(len(seconds) - 0.45, -0.55)
         axes.set_xlim(0, 1.18 * largest)
@@ -147,8 +159,11 @@ def _accuracy_bar(axes: Axes, place: int, row: Row) -> None:
         axes.scatter(values, places, s=13, color=PAPER, edgecolors=INK, linewidths=0.8, zorder=4)
     spread_text = "" if row.accuracy.std is None else f" ± {percent_text(row.accuracy.std)}"
     weight = "bold" if row.is_ours else "normal"
-    label = f"  {percent_text(row.accuracy.mean)}{spread_text}"
-    axes.text(_bar_end(row), place, label, va="center", fontsize=9.5, fontweight=weight)
+    label = f"{percent_text(row.accuracy.mean)}{spread_text}"
+    end = (_bar_end(row), place)
+    axes.annotate(
+        label, end, (8, 0), textcoords="offset points", va="center", fontsize=9.5, fontweight=weight
+    )
 
 
 def _bar_end(row: Row) -> float:
@@ -196,7 +211,7 @@ def _capacity_line(axes: Axes, family: str, members: Sequence[Candidate], number
 
 def _mark_choice(axes: Axes, chosen: Candidate, scored: Sequence[Candidate]) -> None:
     mean = 100 * (chosen.proxy_mean or 0.0)
-    axes.plot(chosen.bytes, mean, marker="o", markersize=15, markerfacecolor="none", markeredgecolor=INK, zorder=5)
+    axes.plot(chosen.bytes, mean, "o", markersize=15, color=INK, markerfacecolor="none", zorder=5)
     sizes = sorted(candidate.bytes for candidate in scored)
     right_half = chosen.bytes**2 > sizes[0] * sizes[-1]
     axes.annotate(
@@ -209,15 +224,18 @@ def _mark_choice(axes: Axes, chosen: Candidate, scored: Sequence[Candidate]) -> 
         bbox={"facecolor": PAPER, "edgecolor": GRID, "linewidth": 0.8, "boxstyle": "round,pad=0.3"},
         zorder=6,
     )
-    axes.margins(x=0.06, y=0.16)
+    axes.margins(y=0.16)
 
 
 def _bytes_axis(axes: Axes, sizes: Sequence[int]) -> None:
     ticks = [step * 10**power for power in range(13) for step in (1, 2, 5)]
-    low, high = axes.get_xlim()
+    low, high = min(sizes) / 1.3, max(sizes) * 1.3
+    axes.set_xlim(low, high)
     shown = [tick for tick in ticks if low <= tick <= high]
     if len(shown) > 8:
         shown = [tick for tick in shown if str(tick)[0] == "1"]
     axes.xaxis.set_major_locator(FixedLocator(shown or sizes[:1]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(round(value)).replace(".0 ", " ")))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: bytes_text(round(value)).replace(".0 ", " "))
+    )

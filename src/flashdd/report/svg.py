@@ -12,6 +12,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ _VARIABLES = {
     PAPER: "paper",
     **{color: f"series-{number}" for number, color in enumerate(SERIES)},
 }
-_STYLE = {
+_STYLE: Any = {  # Any: the stubs of matplotlib 3.11 want literal keys, those before strings
     "svg.fonttype": "none",
     "svg.hashsalt": "flashdd",
     "text.parse_math": False,  # names come from users: a $ is a $

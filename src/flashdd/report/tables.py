@@ -30,7 +30,7 @@ MIN_SEEDS = 3  # of a headline, DESIGN section 9
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table; `num_bytes` are the labels' where a student learned, else the classifier's."""
+    """One line of the table; `num_bytes` are the labels', where `ships_alone` those of all shipped."""
 
     labels: str
     images: str
@@ -42,6 +42,7 @@ class Row:
     paired: Difference | None
     is_student: bool
     is_ours: bool
+    ships_alone: bool
 
     @property
     def name(self) -> str:
@@ -57,10 +58,11 @@ def student_rows(record: Record) -> list[Row]:
     """
     rows = [_student_row(row, record) for row in sorted_students(record)]
     own = Accuracy.of([record.labeler.accuracy])
-    rows.append(_classifier_row("labeler itself, no student", record.labeler.bytes, own))
+    rows.append(_classifier_row("labeler itself, no student", record.labeler.bytes, own, False))
     if record.ship is not None:
         ship = Accuracy.of([record.ship.accuracy])
-        rows.append(_classifier_row(f"ship the classifier: {record.ship.name}", record.ship.bytes, ship))
+        name = f"ship the classifier: {record.ship.name}"
+        rows.append(_classifier_row(name, record.ship.bytes, ship, True))
     return rows
 
 
@@ -112,7 +114,7 @@ def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "images": [row.images or "-" for row in rows],
         "student": [row.student or "-" for row in rows],
         "protocol": [row.protocol or "-" for row in rows],
-        "label bytes": [bytes_text(row.num_bytes) for row in rows],
+        "label bytes": [bytes_text(row.num_bytes) + (" in all" if row.ships_alone else "") for row in rows],
         "test accuracy, %": [accuracy_text(row.accuracy) for row in rows],
         "best epoch on test, %": [accuracy_text(row.best_epoch) if row.best_epoch else "-" for row in rows],
         "to teacher, points (95 %)": [difference_text(row.paired) if row.paired else "-" for row in rows],
@@ -177,10 +179,10 @@ def _rival_warnings(ours: StudentRow, record: Record) -> list[str]:
             and base not in ("labeler", "teacher")
             and row.label_bytes <= ours.label_bytes
         ):
-            words = scheme_words(row.scheme)
+            words, size = scheme_words(row.scheme), bytes_text(row.label_bytes)
             sentences.append(
-                f"{words[0].upper()}{words[1:]} of {bytes_text(row.label_bytes)} {reached} with "
-                f"{ours.student}, above the labeler's {percent_text(mean)} % at {bytes_text(ours.label_bytes)}."
+                f"{words[0].upper()}{words[1:]} ({size}) {reached} with {ours.student}, above the "
+                f"{percent_text(mean)} % of the labeler ({bytes_text(ours.label_bytes)})."
             )
         if row.images == "random" and row.scheme == ours.scheme:
             sentences.append(
@@ -202,10 +204,11 @@ def _student_row(row: StudentRow, record: Record) -> Row:
         paired=row.paired_to_teacher,
         is_student=True,
         is_ours=row.scheme == "labeler" and row.images == record.images.method,
+        ships_alone=False,
     )
 
 
-def _classifier_row(labels: str, num_bytes: int, accuracy: Accuracy) -> Row:
+def _classifier_row(labels: str, num_bytes: int, accuracy: Accuracy, ships_alone: bool) -> Row:
     return Row(
         labels=labels,
         images="",
@@ -217,6 +220,7 @@ def _classifier_row(labels: str, num_bytes: int, accuracy: Accuracy) -> Row:
         paired=None,
         is_student=False,
         is_ours=False,
+        ships_alone=ships_alone,
     )
 
 

@@ -1,0 +1,106 @@
+"""Stage: the artifact, before any student has been trained from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flashdd import __version__
+from flashdd.artifact.write import ArtifactContent, write_artifact
+from flashdd.core.errors import ConfigError
+from flashdd.core.files import folder_bytes, sha256_file
+from flashdd.core.stages import StageResult, StageWork
+from flashdd.data.dataset import RealDataset
+from flashdd.data.imageset import ImageSet
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.search import SearchResult, packed_member
+from flashdd.pipeline.setup import Setup
+from flashdd.training.evaluate import evaluate
+
+_REVISION = 1
+
+
+def artifact_stage(
+    context: Context, data: RealDataset, images: ImageSet, capacity: SearchResult
+) -> tuple[StageResult, ArtifactContent]:
+    """`artifact/` with images and labeler; the record holds the labeler's facts, its test accuracy among them."""
+    setup = context.setup
+    choice = capacity.choice
+    chosen = network_stage(
+        context, data, choice.rung.name, setup.member_recipe, setup.config.search.checkpoints
+    )
+    labeler = packed_member(chosen, choice.setting.share, choice.setting)
+    content = ArtifactContent(
+        images=images,
+        labeler=labeler,
+        views=setup.protocol.views,
+        augmentation_seed=setup.config.views.augmentation_seed,
+        protocol=setup.protocol.to_json(),
+        provenance=_provenance(setup, data),
+        figures={},
+        title=setup.config.title or f"{data.name}, {setup.config.images.ipc} images per class",
+    )
+
+    def make(work: StageWork) -> dict[str, Any]:
+        context.progress.message("artifact: packing images and labeler")
+        folder = work.folder / "artifact"
+        write_artifact(content, folder)
+        label_bytes = (folder / "labeler.safetensors").stat().st_size
+        if label_bytes > setup.budget_bytes:  # the rungs are measured before they are trained: never seen
+            raise ConfigError(f"the labeler has {label_bytes} bytes, above the budget of {setup.budget_bytes} bytes.")
+        return {
+            "label_bytes": label_bytes,
+            "image_bytes": next((folder / "data").iterdir()).stat().st_size,
+            "artifact_bytes": folder_bytes(folder),
+            "labeler_sha256": sha256_file(folder / "labeler.safetensors"),
+            "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
+            "params": labeler.params,
+            "macs": labeler.macs,
+        }
+
+    stage = context.local.make(
+        "artifact",
+        revision=_REVISION,
+        config={
+            "choice": [choice.rung.name, choice.setting.share, choice.setting.temperature, choice.setting.logit_scale],
+            "protocol": content.protocol,
+            "provenance": content.provenance,
+            "augmentation_seed": content.augmentation_seed,
+            "budget": setup.budget_bytes,
+            "title": content.title,
+        },
+        inputs={"images": images.content_hash, "member": chosen.stage.hash},
+        build=make,
+    )
+    return stage, content
+
+
+def publish(content: ArtifactContent, figures: dict[str, Any], folder: Path) -> None:
+    """Write the artifact that is shipped, now with its figures, beside the run's record."""
+    write_artifact(replace(content, figures=figures), folder)
+
+
+def _provenance(setup: Setup, data: RealDataset) -> dict[str, Any]:
+    config = setup.config
+    return {
+        "flashdd": __version__,
+        "data": {
+            "name": data.name,
+            "codec": data.codec,
+            "content_hash": data.content_hash,
+            "num_train": len(data.train.labels),
+            "mean": list(data.mean),
+            "std": list(data.std),
+        },
+        "images": {"method": config.images.method, "ipc": config.images.ipc},
+        "teacher": config.teacher.name,
+        "student": setup.student,
+        "seed": config.seed,
+    }
+
+
+def teacher_bytes(teacher: Network) -> int:
+    """What shipping the teacher costs: its float32 safetensors on disk."""
+    return teacher.path(1.0).stat().st_size

@@ -1,0 +1,178 @@
+"""From what the stages made to the record of the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flashdd import __version__
+from flashdd.core.record import RECORD_FORMAT, Record, paired_difference
+from flashdd.core.stages import StageResult
+from flashdd.data.dataset import RealDataset
+from flashdd.labels.flash.labeler import Labeler
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.package import teacher_bytes
+from flashdd.pipeline.real import Network
+from flashdd.pipeline.search import SearchResult
+from flashdd.pipeline.setup import Setup
+
+_KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
+
+
+def build_record(
+    *,
+    context: Context,
+    data: RealDataset,
+    teacher: Network,
+    image_stage: StageResult,
+    teacher_search: SearchResult,
+    capacity: SearchResult,
+    artifact: StageResult,
+    students: list[dict[str, Any]],
+    ship: dict[str, Any],
+    throughput: dict[str, Any],
+    seconds: dict[str, float],
+    environment: dict[str, Any],
+    artifact_bytes: int,
+) -> Record:
+    """The record of a finished run, with every key of DESIGN section 10."""
+    setup = context.setup
+    rows = [_student(row, students) for row in students]
+    content = {
+        "flashdd": __version__,
+        "format": RECORD_FORMAT,
+        "config": _config(setup, data),
+        "environment": environment,
+        "data": _data(data),
+        "reference": _size(setup.reference.params, setup.reference.bytes, setup.reference.macs),
+        "images": {
+            "method": setup.config.images.method,
+            "ipc": setup.config.images.ipc,
+            "num_images": image_stage.record["num_images"],
+            "bytes": image_stage.record["bytes"],
+        },
+        "teacher": {
+            "name": teacher.name,
+            **_size(setup.teacher_size.params, teacher_bytes(teacher), setup.teacher_size.macs),
+            "accuracy": teacher.accuracy(1.0, "test"),
+        },
+        "teacher_search": _search(teacher_search),
+        "capacity": _search(capacity),
+        "labeler": _labeler(setup, capacity, artifact),
+        "throughput": [throughput],
+        "students": rows,
+        "ship": {key: value for key, value in ship.items() if key != "seconds"},
+        "seconds": {
+            **seconds,
+            "teacher": teacher.stage.seconds,
+            "images": image_stage.seconds,
+            "teacher-search": teacher_search.stage.seconds,
+            "capacity": capacity.stage.seconds,
+            "artifact": artifact.seconds,
+            "students": sum(row["seconds"] for row in students),
+            "ship": ship["seconds"],
+        },
+        "artifact_bytes": artifact_bytes,
+        "notes": _notes(context, data),
+    }
+    return Record.model_validate(_plain(content))
+
+
+def figures_of(students: list[dict[str, Any]], artifact: StageResult, ship: dict[str, Any]) -> dict[str, Any]:
+    """What the artifact's card says of accuracy: nothing that depends on the clock."""
+    rows = [
+        {key: row[key] for key in ("scheme", "images", "student", "protocol", "label_bytes", "accuracy")}
+        for row in students
+    ]
+    labeler = {key: artifact.record[key] for key in ("label_bytes", "accuracy", "params", "macs")}
+    return {
+        "students": _plain(rows),
+        "labeler": labeler,
+        "ship": {key: ship[key] for key in ("name", "bytes", "accuracy")},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Models inside a tree become plain data."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json", exclude_unset=True) if dump is not None else value
+
+
+def _config(setup: Setup, data: RealDataset) -> dict[str, Any]:
+    """The configuration without paths: the data's name stands for where they lay."""
+    config: dict[str, Any] = setup.config.model_dump(mode="json")
+    config["data"]["source"] = data.name
+    config["resolved"] = {
+        "flip": setup.flip,
+        "factor": setup.factor,
+        "student": setup.student,
+        "proxy": setup.proxy,
+        "protocol": setup.protocol.to_json(),
+        "max_macs": setup.max_macs,
+        "member_recipe": setup.member_recipe.to_json(),
+        "teacher_recipe": setup.teacher_recipe.to_json(),
+    }
+    return config
+
+
+def _data(data: RealDataset) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "codec": data.codec,
+        "content_hash": data.content_hash,
+        "num_classes": data.num_classes,
+        "num_train": len(data.train.labels),
+        "num_val": len(data.val.labels),
+        "num_test": len(data.test.labels),
+        "shape": list(data.shape),
+    }
+
+
+def _size(params: int, num_bytes: int, macs: int) -> dict[str, int]:
+    return {"params": params, "bytes": num_bytes, "macs": macs}
+
+
+def _search(result: SearchResult) -> dict[str, Any]:
+    return {"candidates": result.facts, "chosen": result.chosen, "seconds": result.stage.seconds}
+
+
+def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dict[str, Any]:
+    made = artifact.record
+    return {
+        "num_members": 1,
+        "name": capacity.choice.rung.name,
+        "params": made["params"],
+        "bits": Labeler.bits,
+        "bytes": made["label_bytes"],
+        "macs": made["macs"],
+        "temperature": capacity.choice.setting.temperature,
+        "logit_scale": capacity.choice.setting.logit_scale,
+        "accuracy": made["accuracy"],
+        "budget_bytes": setup.budget_bytes,
+        "bytes_ratio": made["label_bytes"] / setup.reference.bytes,
+        "macs_ratio": setup.reference.macs / made["macs"],
+        "backend": Labeler.backend,
+    }
+
+
+def _student(row: dict[str, Any], students: list[dict[str, Any]]) -> dict[str, Any]:
+    kept = {key: row[key] for key in _KEPT}
+    full = next(other for other in students if other["scheme"] == "teacher@searched")
+    values, base = row["accuracy"].values, full["accuracy"].values
+    if row is not full and row["images"] == full["images"] and len(values) == len(base):
+        kept["paired_to_teacher"] = paired_difference(values, base)
+    return kept
+
+
+def _notes(context: Context, data: RealDataset) -> list[str]:
+    notes = []
+    if context.device.type == "cpu":
+        notes.append("CPU-sized: trained and timed on a CPU.")
+    if data.name == "digits":
+        notes.append("digits saturate: this is a smoke test, not evidence.")
+    if "JPEG" in data.codec:
+        notes.append(f"The real images are {data.codec}: not comparable with results on lossless originals.")
+    return notes

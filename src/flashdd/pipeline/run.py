@@ -1,0 +1,166 @@
+"""The main job, from a real dataset to students trained from the shipped artifact: every stage in its order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flashdd import __version__
+from flashdd.artifact.read import load
+from flashdd.core.config import RunConfig
+from flashdd.core.device import deterministic, environment, resolve_device
+from flashdd.core.errors import OutputError, UsageError
+from flashdd.core.files import canonical_json, explain_os_errors, folder_bytes, read_json, sha256_bytes, write_atomic
+from flashdd.core.progress import Progress, Silent
+from flashdd.core.record import Record
+from flashdd.core.stages import Store
+from flashdd.data.dataset import RealDataset
+from flashdd.data.sources import SourceFacts, check_source
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.distill import images_stage, open_images
+from flashdd.pipeline.package import artifact_stage, publish
+from flashdd.pipeline.real import data_stage, network_stage, open_data
+from flashdd.pipeline.record import build_record, figures_of
+from flashdd.pipeline.reportfiles import write_report_files
+from flashdd.pipeline.search import capacity_search, teacher_search
+from flashdd.pipeline.setup import resolve, source_options
+from flashdd.pipeline.ship import ship_classifier
+from flashdd.pipeline.students import Material, student_rows
+from flashdd.pipeline.throughput import measure_throughput
+from flashdd.report.build import build_report
+from flashdd.training.engine import Engine
+
+_THROUGHPUT_BATCH = 256
+
+
+def default_cache() -> Path:
+    """The user's cache folder: $XDG_CACHE_HOME/flashdd, by default ~/.cache/flashdd."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "flashdd"
+
+
+def run(
+    config: RunConfig, out: Path | str, *, cache: Path | str | None = None, progress: Progress | None = None
+) -> Record:
+    """Run the main job into folder `out` and return its record; finished stages are taken as they are.
+
+    `out` gets artifact/, record.json, report.html, report/ and stages/; record.json is written last. Trained
+    networks and decoded data go to `cache`, by default `default_cache()`. Raises UsageError for what cannot be
+    done, StorageError where the disk fails; killed at any point, the same call goes on and ends with the same
+    figures.
+    """
+    out, progress = Path(out), progress or Silent()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "flashdd run works in one process: start it without torchrun or SLURM tasks. "
+            "(The training loop itself, flashdd.training, is data-parallel under torchrun.)"
+        )
+    facts = check_source(source_options(config))
+    resolve(config, facts)
+    device = resolve_device(config.device)
+    claim_output(out, facts)
+    with deterministic():
+        context, data = _prepare(config, facts, out, Path(cache) if cache else default_cache(), device, progress)
+        return _run(context, data)
+
+
+def _prepare(
+    config: RunConfig, facts: SourceFacts, out: Path, cache: Path, device: torch.device, progress: Progress
+) -> tuple[Context, RealDataset]:
+    """Decode the data, and resolve the run again on what they turned out to be."""
+    identity = {"torch": str(torch.__version__), "device": device.type}
+    shared = Store(cache, identity=identity, progress=progress)
+    stage = data_stage(shared, source_options(config), facts, progress)
+    data = open_data(stage)
+    setup = resolve(config, replace(facts, shape=data.shape))
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if device.type == "cuda" else "32-true"
+    context = Context(
+        setup=setup,
+        out=out,
+        shared=shared,
+        local=Store(out / "stages", identity=identity, progress=progress),
+        engine=Engine(device, precision=precision),
+        progress=progress,
+    )
+    write_atomic(out / "stages" / "data.json", canonical_json({"seconds": stage.seconds}))
+    return context, data
+
+
+def _run(context: Context, data: RealDataset) -> Record:
+    setup, progress = context.setup, context.progress
+    (context.out / "record.json").unlink(missing_ok=True)  # it exists for a finished run only
+    shares = setup.config.search.checkpoints
+    teacher = network_stage(context, data, setup.config.teacher.name, setup.teacher_recipe, shares)
+    image_stage = images_stage(context, data, teacher, setup.config.images.method)
+    images = open_images(image_stage)
+    searched = teacher_search(context, data, images, teacher)
+    capacity = capacity_search(context, data, images)
+    artifact, content = artifact_stage(context, data, images, capacity)
+    material = Material(data=data, images=images, teacher=teacher, teacher_search=searched, artifact=artifact)
+    students = student_rows(context, material)
+    ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
+    throughput = measure_throughput(content.labeler, context.device, _THROUGHPUT_BATCH, progress)
+    publish(content, figures_of(students, artifact, ship), context.out / "artifact")
+    write_report_files(load(context.out / "artifact"), students, context.out / "report")
+    record = build_record(
+        context=context,
+        data=data,
+        teacher=teacher,
+        image_stage=image_stage,
+        teacher_search=searched,
+        capacity=capacity,
+        artifact=artifact,
+        students=students,
+        ship=ship,
+        throughput=throughput,
+        seconds={"data": read_json(context.out / "stages" / "data.json")["seconds"]},
+        environment=environment(context.device, commit=source_commit()),
+        artifact_bytes=folder_bytes(context.out / "artifact"),
+    )
+    record.write(context.out / "record.json")
+    build_report(context.out)
+    progress.close()
+    return record
+
+
+def claim_output(out: Path, facts: SourceFacts) -> None:
+    """Make `out` the folder of a run on this data source; OutputError if it is something else's."""
+    identity = {
+        "data": facts.name,
+        "kind": facts.source,
+        "classes": sha256_bytes(canonical_json(list(facts.class_names)))[:16],
+        "counts": sha256_bytes(canonical_json(list(facts.class_counts)))[:16],
+    }
+    marker = out / "run.json"
+    with explain_os_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if marker.exists():
+        held = read_json(marker)
+        if held.get("identity") != identity:
+            raise OutputError(
+                f"{out} holds a run of another data source ('{held.get('identity', {}).get('data')}', not "
+                f"'{facts.name}' as it is now): choose another folder with --out, or delete that one."
+            )
+        return
+    if any(out.iterdir()):
+        raise OutputError(f"{out} is not empty and holds no flashdd run: choose another folder with --out.")
+    write_atomic(marker, canonical_json({"flashdd": __version__, "identity": identity}))
+
+
+def source_commit() -> str | None:
+    """The commit of the checkout that flashdd runs from; None for an installed package."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

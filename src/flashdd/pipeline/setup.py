@@ -1,0 +1,219 @@
+"""From a configuration and a look at the data to everything that a run will do; nothing is trained here.
+
+What arguments and data alone show to be wrong is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flashdd.core.config import RunConfig, parse_budget
+from flashdd.core.errors import ConfigError, DataError, unknown_name
+from flashdd.data.sources import SourceFacts, SourceOptions
+from flashdd.images.rded import default_factor
+from flashdd.labels.flash.capacity import Rung, Setting
+from flashdd.labels.flash.pack import packed_bytes
+from flashdd.models.count import Size, reference
+from flashdd.models.family import LabelerSpec, ladder, spec_size
+from flashdd.models.table import default_student, size_of_name
+from flashdd.training import protocols
+from flashdd.training.classifier import ClassifierRecipe
+from flashdd.training.protocols import Protocol, resolve_protocol
+
+METHODS = ("random", "rded")
+PUBLISHED_TEMPERATURE = 20.0
+_CLAIMED_SPEED = 843.81
+_CLAIMED_SHARE = 0.0003
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A run, resolved. chains: the rungs of every stem and depth that fit budget and MAC ceiling, ascending."""
+
+    config: RunConfig
+    facts: SourceFacts
+    flip: bool
+    factor: int
+    student: str
+    proxy: str
+    protocol: Protocol
+    reference: Size
+    teacher_size: Size
+    budget_bytes: int
+    max_macs: int
+    chains: tuple[tuple[Rung, ...], ...]
+    settings: tuple[Setting, ...]
+    member_recipe: ClassifierRecipe
+    teacher_recipe: ClassifierRecipe
+
+    @property
+    def num_images(self) -> int:
+        return self.config.images.ipc * self.facts.num_classes
+
+    @property
+    def published(self) -> Setting:
+        """The teacher as published: last checkpoint, scale 1, the protocol's temperature (20 where it has none)."""
+        temperature = self.protocol.temperature or PUBLISHED_TEMPERATURE
+        return Setting(share=1.0, temperature=temperature, logit_scale=1.0)
+
+
+def source_options(config: RunConfig) -> SourceOptions:
+    data = config.data
+    source = str(Path(data.source).expanduser()) if data.source.startswith("~") else data.source
+    return SourceOptions(
+        source=source,
+        resolution=data.resolution,
+        classes=data.classes,
+        validation=data.validation,
+        label_column=data.label_column,
+    )
+
+
+def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
+    """The run that `config` asks for on such data. Raises UsageError where it cannot be done."""
+    classes, shape, ipc = facts.num_classes, facts.shape, config.images.ipc
+    if config.images.method not in METHODS:
+        raise unknown_name("image method", config.images.method, METHODS)
+    factor = config.images.factor or (default_factor(shape[1]) if config.images.method == "rded" else 1)
+    _check_counts(config, facts, factor)
+    flip = facts.source != "digits" if config.views.flip is None else config.views.flip
+    student = config.student.name or default_student(shape)
+    student_size = size_of_name(student, num_classes=classes, shape=shape)
+    teacher_size = size_of_name(config.teacher.name, num_classes=classes, shape=shape)
+    yardstick = reference(classes, shape)
+    protocol = resolve_protocol(
+        config.protocol.name,
+        protocols.Setting(
+            ipc=ipc,
+            num_images=ipc * classes,
+            num_classes=classes,
+            flip=flip,
+            factor=factor,
+            student=student,
+            image_passes=config.protocol.image_passes,
+        ),
+    )
+    budget = parse_budget(config.labeler.budget, yardstick.bytes)
+    share = budget / yardstick.bytes / _CLAIMED_SHARE
+    max_macs = config.labeler.max_macs or int(yardstick.macs / _CLAIMED_SPEED * max(1.0, share))
+    return Setup(
+        config=config,
+        facts=facts,
+        flip=flip,
+        factor=factor,
+        student=student,
+        proxy=config.search.student or _proxy(student, student_size, shape, classes),
+        protocol=protocol,
+        reference=yardstick,
+        teacher_size=teacher_size,
+        budget_bytes=budget,
+        max_macs=max_macs,
+        chains=_chains(config, shape, classes, budget, max_macs),
+        settings=_settings(config, protocol),
+        member_recipe=_member_recipe(config, facts, flip),
+        teacher_recipe=ClassifierRecipe(
+            epochs=config.teacher.epochs, batch_size=config.teacher.batch_size, flip=flip
+        ),
+    )
+
+
+def _check_counts(config: RunConfig, facts: SourceFacts, factor: int) -> None:
+    needed = config.images.ipc * factor**2
+    if facts.shape[1] % factor or facts.shape[2] % factor:
+        raise ConfigError(f"images.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor.")
+    for name, count in zip(facts.class_names, facts.class_counts, strict=True):
+        left = count - round(count * config.data.validation)
+        if left < needed:
+            mosaic = f" ({factor**2} crops each)" if factor > 1 else ""
+            raise DataError(
+                f"IPC {config.images.ipc} is larger than class '{name}', which has {left} training images once "
+                f"{config.data.validation:.0%} are held out{mosaic}: use --ipc {max(1, left // factor**2)} or less, "
+                "or add images."
+            )
+
+
+def _proxy(student: str, size: Size, shape: Shape, classes: int) -> str:
+    small = default_student(shape)
+    return student if size.macs <= size_of_name(small, num_classes=classes, shape=shape).macs else small
+
+
+def _settings(config: RunConfig, protocol: Protocol) -> tuple[Setting, ...]:
+    shares = config.search.checkpoints
+    if protocol.temperature is None:
+        return tuple(
+            Setting(share=share, temperature=temperature, logit_scale=1.0)
+            for share in shares
+            for temperature in config.search.temperatures
+        )
+    return tuple(
+        Setting(share=share, temperature=protocol.temperature, logit_scale=scale)
+        for share in shares
+        for scale in config.search.logit_scales
+    )
+
+
+def _member_recipe(config: RunConfig, facts: SourceFacts, flip: bool) -> ClassifierRecipe:
+    epochs = max(1, round(config.labeler.image_passes / facts.num_train))
+    return ClassifierRecipe(
+        epochs=min(epochs, config.labeler.max_epochs), batch_size=config.labeler.batch_size, flip=flip
+    )
+
+
+def rung_of(spec: LabelerSpec, shape: Shape, classes: int) -> Rung:
+    size = spec_size(spec, shape, classes)
+    return Rung(name=spec.name, params=size.params, bytes=packed_bytes(spec, shape, classes), macs=size.macs)
+
+
+def widest(spec: LabelerSpec, shape: Shape, classes: int, budget: int, max_macs: int) -> LabelerSpec | None:
+    """The widest network of `spec`'s stem and depth within both ceilings; None if not even width 1 is."""
+
+    def fits(width: int) -> bool:
+        rung = rung_of(LabelerSpec(stem=spec.stem, depth=spec.depth, width=width), shape, classes)
+        return rung.bytes <= budget and rung.macs <= max_macs
+
+    if not fits(1):
+        return None
+    low, high = 1, 2
+    while high < 4096 and fits(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return LabelerSpec(stem=spec.stem, depth=spec.depth, width=low)
+
+
+def _chains(
+    config: RunConfig, shape: Shape, classes: int, budget: int, max_macs: int
+) -> tuple[tuple[Rung, ...], ...]:
+    """Per stem and depth, the ladder's widths that fit, and above them the widest that does."""
+    specs = ladder(shape, classes)
+    stems = sorted({spec.stem for spec in specs})
+    for stem in config.labeler.stems:
+        if stem not in stems:
+            raise unknown_name("labeler.stems entry", stem, stems)
+    chains = []
+    for stem, depth in sorted({(spec.stem, spec.depth) for spec in specs if spec.stem in config.labeler.stems}):
+        chain = [spec for spec in specs if (spec.stem, spec.depth) == (stem, depth)]
+        top = widest(chain[0], shape, classes, budget, max_macs)
+        if top is None or top.width < min(spec.width for spec in chain):
+            continue
+        kept = [spec for spec in chain if spec.width < 0.9 * top.width] + [top]
+        chains.append(tuple(rung_of(spec, shape, classes) for spec in sorted(kept, key=lambda spec: spec.width)))
+    if not chains:
+        raise ConfigError(_too_small(config, specs, shape, classes, budget, max_macs))
+    return tuple(chains)
+
+
+def _too_small(
+    config: RunConfig, specs: Sequence[LabelerSpec], shape: Shape, classes: int, budget: int, max_macs: int
+) -> str:
+    rungs = [rung_of(spec, shape, classes) for spec in specs if spec.stem in config.labeler.stems]
+    within = [rung for rung in rungs if rung.macs <= max_macs]
+    if within:
+        smallest = min(rung.bytes for rung in within)
+        return f"the label budget of {budget} bytes holds no labeler: the smallest that works here is {smallest} bytes."
+    fewest = min(rung.macs for rung in rungs)
+    return f"labeler.max_macs = {max_macs} allows no labeler: the smallest that works here is {fewest}."

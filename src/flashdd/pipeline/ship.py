@@ -1,0 +1,69 @@
+"""Stage: ship-the-classifier, the best network that fits the bytes of the whole artifact.
+
+Whoever could ship the artifact could ship that network instead; no table of results is honest without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flashdd.data.dataset import RealDataset
+from flashdd.labels.flash.capacity import Rung
+from flashdd.models.family import LabelerSpec, ladder
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.search import SearchResult, member_spec, packed_member
+from flashdd.pipeline.setup import rung_of, widest
+from flashdd.training.evaluate import evaluate
+
+
+def ship_classifier(
+    context: Context, data: RealDataset, teacher: Network, capacity: SearchResult, artifact_bytes: int
+) -> dict[str, Any]:
+    """Name, bytes and test accuracy (as packed, int8) of the candidate with the highest validation accuracy.
+
+    Candidates: every rung that the capacity search trained; of each stem, the widest network within
+    `artifact_bytes` that costs no more multiply-accumulates than the teacher, trained as the members are; and the
+    teacher itself where it is of the family and fits.
+    """
+    setup = context.setup
+    rungs = {entry.candidate.rung.name: entry.candidate.rung for entry in capacity.measured}
+    searched = set(rungs)
+    tops = {rung.name: rung for rung in _tops(context, data, artifact_bytes)}
+    networks: dict[str, Network] = {}
+    if teacher.name.startswith("convnet-") and not teacher.name.endswith("-in"):
+        own = rung_of(member_spec(teacher.name), data.shape, data.num_classes)
+        if own.bytes <= artifact_bytes:
+            networks[own.name] = teacher
+            rungs[own.name] = own
+    rungs |= tops
+    for name in rungs:
+        if name not in networks:
+            networks[name] = network_stage(
+                context, data, name, setup.member_recipe, setup.config.search.checkpoints
+            )
+    best = max(networks, key=lambda name: networks[name].accuracy(1.0, "val"))
+    labeler = packed_member(networks[best], 1.0).to(context.device)
+    return {
+        "name": best,
+        "bytes": rungs[best].bytes,
+        "accuracy": evaluate(labeler, data.test.images, data.test.labels).accuracy,
+        "val_accuracy": networks[best].accuracy(1.0, "val"),
+        "budget_bytes": artifact_bytes,
+        "candidates": [
+            {"name": rung.name, "bytes": rung.bytes, "val_accuracy": networks[rung.name].accuracy(1.0, "val")}
+            for rung in sorted(rungs.values(), key=lambda rung: rung.bytes)
+        ],
+        "seconds": sum(networks[name].stage.seconds for name in tops if name not in searched),
+    }
+
+
+def _tops(context: Context, data: RealDataset, artifact_bytes: int) -> list[Rung]:
+    """Per stem, at the ladder's greater depth, the widest network within the bytes and the teacher's operations."""
+    deepest: dict[str, LabelerSpec] = {}
+    for spec in ladder(data.shape, data.num_classes):
+        if spec.stem not in deepest or spec.depth > deepest[spec.stem].depth:
+            deepest[spec.stem] = spec
+    ceiling = context.setup.teacher_size.macs
+    tops = [widest(spec, data.shape, data.num_classes, artifact_bytes, ceiling) for spec in deepest.values()]
+    return [rung_of(spec, data.shape, data.num_classes) for spec in tops if spec is not None]
