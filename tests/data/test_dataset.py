@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,13 @@ def test_facts_that_do_not_fit_are_named(folder: Path, key: str, value: Any, rea
         open_dataset(folder)
 
 
-def test_pickled_arrays_are_refused(folder: Path) -> None:
-    np.save(folder / "test_labels.npy", np.array([{}] * 360), allow_pickle=True)
+def test_pickles_are_refused(folder: Path) -> None:
+    (folder / "test_labels.npy").write_bytes(pickle.dumps(np.load(folder / "test_labels.npy")))
     with pytest.raises(DataError, match=r"test_labels\.npy is missing or damaged"):
+        open_dataset(folder)
+
+
+def test_another_number_type_is_refused(folder: Path) -> None:
+    np.save(folder / "test_labels.npy", np.load(folder / "test_labels.npy").astype(np.int32))
+    with pytest.raises(DataError, match=r"int32 \(360,\), expected int64 \(360,\)"):
         open_dataset(folder)

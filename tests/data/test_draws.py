@@ -79,7 +79,9 @@ def test_crops_cover_area_ratio_and_place_evenly() -> None:
     [
         ((32, 32), (0, 0, 32, 32)),
         ((40, 12), (12, 0, 16, 12)),
+        ((40, 11), (12, 0, 15, 11)),
         ((9, 50), (0, 19, 9, 12)),
+        ((11, 50), (0, 17, 11, 15)),
         ((30, 40), (0, 0, 30, 40)),
         ((4, 3), (0, 0, 4, 3)),
     ],
@@ -126,6 +128,12 @@ def test_band_orders_equal_the_loop() -> None:
             words = [w for block in range(3) for w in reference.word(SEED, 0, epoch, image_id, block)]
             parts = words[:factor], words[factor : 2 * factor]
             assert order == [reference.ranks(part) for part in parts]
+
+
+def test_long_keys_are_the_upper_63_bits_of_two_words() -> None:
+    words = [[0, 1, 0, 0], [2**32 - 1, 2**32 - 1, 0, 0], [5, 2**31, 0, 0], [2**31, 7, 0, 0]]
+    w0, w1, w2, w3 = torch.tensor(words).unbind(1)
+    assert draws.long_keys((w0, w1, w2, w3)).tolist() == [reference.long_key(word) for word in words]
 
 
 def test_equal_keys_keep_their_order() -> None:

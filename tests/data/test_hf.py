@@ -156,6 +156,13 @@ def test_the_label_column_is_found_among_several(tmp_path: Path, first: str) -> 
         check_source(SourceOptions(source=source, label_column="image"))
 
 
+def test_a_label_column_goes_before_the_only_class_label(tmp_path: Path) -> None:
+    kinds = (["x", "y"] * 6, datasets.Value("string"))
+    source = save(tmp_path / "bugs", train=table(12, kind=kinds), test=table(12, kind=kinds))
+    assert check_source(SourceOptions(source=source)).class_names == tuple(CLASSES)
+    assert check_source(SourceOptions(source=source, label_column="kind")).class_names == ("x", "y")
+
+
 def test_ambiguous_columns_are_listed(tmp_path: Path) -> None:
     source = save(tmp_path / "a", train=two_labels(12, "kind"), test=two_labels(6, "kind"))
     with pytest.raises(DataError, match=r"several label columns, 'kind', 'coarse_label'.*data\.label_column"):
@@ -255,8 +262,15 @@ def test_loading_is_quiet_and_leaves_no_trace(
         return real(path)
 
     monkeypatch.setattr(datasets, "load_dataset", noisy)
-    level = logging.getLogger("datasets").level
+    logger = logging.getLogger("datasets")
+    level = logger.level
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", records.append)
+    logger.addHandler(handler)
     check_source(SourceOptions(source=source))
+    logger.removeHandler(handler)
+    assert not records
     assert capfd.readouterr() == ("", "")
     assert not datasets.are_progress_bars_disabled()
-    assert logging.getLogger("datasets").level == level
+    assert logger.level == level

@@ -68,17 +68,23 @@ def test_digits_are_cut_as_promised(tmp_path: Path) -> None:
     assert (torch.bincount(data.test.labels) - 0.2 * whole).abs().max() < 1
 
 
-def test_digits_values_are_scaled_to_bytes(tmp_path: Path) -> None:
+def test_digits_are_scaled_to_bytes_and_keep_their_order(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
-    data = prepared(SourceOptions(source="digits"), tmp_path / "a")
-    pixels = np.concatenate([split.images for split in (data.train, data.val, data.test)])
-    labels = torch.cat([split.labels for split in (data.train, data.val, data.test)])
-    naive = {
-        (tuple(round(v * 255 / 16) for v in image.ravel()), int(label))
-        for image, label in zip(load_digits().images, load_digits().target, strict=True)
+    bunch = load_digits()
+    row_of = {
+        (tuple(round(value * 255 / 16) for value in image.ravel()), int(label)): row
+        for row, (image, label) in enumerate(zip(bunch.images, bunch.target, strict=True))
     }
-    assert {(tuple(p.ravel().tolist()), int(y)) for p, y in zip(pixels, labels, strict=True)} == naive
+    assert len(row_of) == 1797
+    data = prepared(SourceOptions(source="digits"), tmp_path / "a")
+    seen: list[int] = []
+    for split in (data.train, data.val, data.test):
+        pairs = zip(split.images, split.labels.tolist(), strict=True)
+        rows = [row_of[tuple(image.ravel().tolist()), label] for image, label in pairs]
+        assert rows == sorted(rows)
+        seen += rows
+    assert sorted(seen) == list(range(1797))
 
 
 def test_preparing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -114,6 +120,10 @@ def test_the_hash_is_that_of_the_decoded_content(tmp_path: Path) -> None:
     other_cut = prepared(SourceOptions(source=str(root), validation=0.5), tmp_path / "b")
     assert len(other_cut.val.labels) == 10
     assert whole.content_hash == other_cut.content_hash
+    (root / "test" / "ant" / "4.png").rename(root / "test" / "bee" / "-1.png")
+    relabeled = prepared(SourceOptions(source=str(root)), tmp_path / "e")
+    np.testing.assert_array_equal(relabeled.test.images, whole.test.images)
+    assert relabeled.content_hash != whole.content_hash
     (root / "train" / "ant").rename(root / "train" / "asp")
     (root / "test" / "ant").rename(root / "test" / "asp")
     renamed = prepared(SourceOptions(source=str(root)), tmp_path / "c")
@@ -221,6 +231,7 @@ def test_classes_by_name_or_number_keep_their_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.test.images[2], first)
     named = SourceOptions(source=str(root), classes=("2", "1"))  # the name 2 goes before the number 2
     assert check_source(named).class_names == ("2", "ant")
+    assert check_source(SourceOptions(source="digits", classes=("8", "1"))).class_names == ("1", "8")
 
 
 def test_unknown_classes(tmp_path: Path) -> None:

@@ -164,7 +164,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"recipe {path} does not exist: give the path of a .toml file.") from error
     except IsADirectoryError as error:
-        raise ConfigError(f"recipe {path} is a folder: give the path of a .toml file; data goes to --data.") from error
+        raise ConfigError(
+            f"recipe {path} is a folder: give the path of a .toml file; data goes to --data."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path} is not valid TOML ({error}): correct it and run again.") from error
 
@@ -180,12 +182,16 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def build_config(recipe: Mapping[str, Any], settings: Iterable[tuple[str, Any]] = (), *, origin: str = "") -> RunConfig:
+def build_config(
+    recipe: Mapping[str, Any], settings: Iterable[tuple[str, Any]] = (), *, origin: str = ""
+) -> RunConfig:
     """Merge `settings` (dotted key, value) over `recipe` and validate both at once.
 
     Raises ConfigError with one line per mistake: the key, what it got, what is expected.
     """
-    tree: dict[str, Any] = {key: dict(value) if isinstance(value, Mapping) else value for key, value in recipe.items()}
+    tree: dict[str, Any] = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in recipe.items()
+    }
     for key, value in settings:
         *parents, leaf = key.split(".")
         node = tree
@@ -218,7 +224,11 @@ def _explain(detail: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, [*RunConfig.model_fields, *known_keys()], n=1)
-        hint = f": did you mean '{near[0]}'?" if near else f": the sections are {', '.join(RunConfig.model_fields)}."
+        hint = (
+            f": did you mean '{near[0]}'?"
+            if near
+            else f": the sections are {', '.join(RunConfig.model_fields)}."
+        )
         return f"unknown key '{key}'{hint}"
     message = detail["msg"].removeprefix("Value error, ")
     return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}."
@@ -236,7 +246,9 @@ def parse_budget(text: str, reference_bytes: int) -> int:
     """
     match = _BUDGET.fullmatch(text)
     if match is None:
-        raise ConfigError(f"labeler.budget: got '{text}'; expected bytes (13408), a size (16KB) or a share (0.03%).")
+        raise ConfigError(
+            f"labeler.budget: got '{text}'; expected bytes (13408), a size (16KB) or a share (0.03%)."
+        )
     number, unit = float(match[1]), match[2]
     size = number / 100 * reference_bytes if unit == "%" else number * _UNITS[unit and unit.upper()]
     if size < 1:

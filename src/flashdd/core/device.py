@@ -28,7 +28,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" or name.startswith("cuda:"):
         if torch.cuda.is_available():
             return torch.device(name)
-        raise UsageError(f"--device {name}: this PyTorch sees no CUDA device; use --device cpu or --device auto.")
+        raise UsageError(
+            f"--device {name}: this PyTorch sees no CUDA device; use --device cpu or --device auto."
+        )
     raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:INDEX.")
 
 

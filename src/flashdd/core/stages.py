@@ -99,7 +99,13 @@ class Store:
         self.progress = progress
 
     def key(self, name: str, revision: int, config: Any, inputs: Mapping[str, str]) -> str:
-        parts = {"name": name, "revision": revision, "config": config, "inputs": dict(inputs), **self.identity}
+        parts = {
+            "name": name,
+            "revision": revision,
+            "config": config,
+            "inputs": dict(inputs),
+            **self.identity,
+        }
         return sha256_bytes(canonical_json(parts))[:16]
 
     def folder(self, name: str, *, revision: int, config: Any, inputs: Mapping[str, str]) -> Path:
@@ -136,7 +142,9 @@ class Store:
             made = self._open(name, folder)
             if made is not None:
                 return made
-            self._build(folder, {"name": name, "revision": revision, "config": config, "inputs": dict(inputs)}, build)
+            self._build(
+                folder, {"name": name, "revision": revision, "config": config, "inputs": dict(inputs)}, build
+            )
             result = self._open(name, folder, reused=False)
             assert result is not None
             return result
@@ -149,7 +157,9 @@ class Store:
             return None
         stage = read_json(facts)
         if reused and not all(_is_intact(folder / path, entry) for path, entry in stage["files"].items()):
-            self.progress.message(f"{name}: files in {folder} changed since they were made; making them again")
+            self.progress.message(
+                f"{name}: files in {folder} changed since they were made; making them again"
+            )
             shutil.rmtree(folder)
             return None
         return StageResult(
@@ -180,11 +190,13 @@ class Store:
         }
         content = {"files": {name: entry["sha256"] for name, entry in files.items()}, "record": record}
         stage = {**facts, **self.identity, "files": files, "hash": sha256_bytes(canonical_json(content))}
-        write_atomic(draft / "stage.json", pretty_json({**stage, "record": record, "seconds": round(work.seconds, 3)}))
+        write_atomic(
+            draft / "stage.json", pretty_json({**stage, "record": record, "seconds": round(work.seconds, 3)})
+        )
         replace_folder(draft, folder)
 
 
 def _is_intact(path: Path, entry: Mapping[str, Any]) -> bool:
     if not path.is_file() or os.path.getsize(path) != entry["bytes"]:
         return False
-    return entry["bytes"] > _HASH_CHECK_LIMIT or sha256_file(path) == entry["sha256"]
+    return bool(entry["bytes"] > _HASH_CHECK_LIMIT or sha256_file(path) == entry["sha256"])

@@ -155,7 +155,7 @@ def cutmix_boxes(word: Words, size: tuple[int, int]) -> Tensor:
     return torch.stack((top, left, bottom, right), dim=-1)
 
 
-def _long_keys(word: Words) -> Tensor:
+def long_keys(word: Words) -> Tensor:
     """63-bit sort keys, the upper bits of (word 0, word 1): int64 has no room for the last bit."""
     return (word[0] << 31) | (word[1] >> 1)
 
@@ -164,14 +164,14 @@ def partners(seed: int, epochs: Tensor, num_images: int) -> Tensor:
     """Per epoch a permutation of all image ids, int64 (epochs, num_images): the CutMix partner of each id."""
     ids = torch.arange(num_images, device=epochs.device)
     (word,) = words(seed, [Stream.PARTNER], epochs[:, None], ids)
-    return ordering(_long_keys(word))
+    return ordering(long_keys(word))
 
 
 def batch_order(seed: int, epoch: Tensor, image_id: Tensor, num_rows: int) -> Tensor:
     """A permutation of a batch's rows, int64 (num_rows,), for "cutmix-batch"; epoch, image_id: int64 (1,)."""
     blocks = torch.arange(num_rows, device=image_id.device)
     (word,) = words(seed, [Stream.BATCH_ORDER], epoch, image_id, blocks)
-    return ordering(_long_keys(word))
+    return ordering(long_keys(word))
 
 
 def band_orders(seed: int, epochs: Tensor, ids: Tensor, factor: int) -> Tensor:

@@ -31,4 +31,6 @@ def random_images(train: Split, class_names: tuple[str, ...], *, ipc: int, seed:
         chosen.append(rows[order[:ipc]])
     index = torch.cat(chosen)
     pixels = np.stack([train.images[row] for row in index.tolist()])
-    return ImageSet(images=torch.from_numpy(pixels), labels=train.labels[index].clone(), class_names=class_names)
+    return ImageSet(
+        images=torch.from_numpy(pixels), labels=train.labels[index].clone(), class_names=class_names
+    )

@@ -59,13 +59,17 @@ def rded_images(
     """
     side = train.images.shape[2]
     if side % settings.factor:
-        raise ConfigError(f"images.factor: {settings.factor} does not divide the resolution {side}; choose a divisor.")
+        raise ConfigError(
+            f"images.factor: {settings.factor} does not divide the resolution {side}; choose a divisor."
+        )
     needed = settings.ipc * settings.factor**2
     candidates = max(settings.candidates, needed)
     images = []
     progress.start("images: rded", len(class_names))
     for label, name in enumerate(class_names):
-        rows = rows_of_class(train, label, name, needed, f"IPC {settings.ipc} at mosaic factor {settings.factor}")
+        rows = rows_of_class(
+            train, label, name, needed, f"IPC {settings.ipc} at mosaic factor {settings.factor}"
+        )
         stream = generator(seed, "rded", label)
         rows = rows[torch.randperm(len(rows), generator=stream)[:candidates]]
         patches = _best_patches(train.images, rows, label, teacher, settings, stream)
@@ -76,7 +80,12 @@ def rded_images(
 
 
 def _best_patches(
-    images: np.ndarray, rows: Tensor, label: int, teacher: nn.Module, settings: RdedSettings, stream: torch.Generator
+    images: np.ndarray,
+    rows: Tensor,
+    label: int,
+    teacher: nn.Module,
+    settings: RdedSettings,
+    stream: torch.Generator,
 ) -> Tensor:
     """uint8 (M, C, S/f, S/f): the best crop of each row's image, most realistic first."""
     side = images.shape[2]
@@ -113,7 +122,7 @@ def _cross_entropy(teacher: nn.Module, patches: Tensor, side: int, label: int) -
     margin = side - patches.shape[2]
     before, after = margin // 2, margin - margin // 2
     scores = []
-    for chunk in patches.split(_BATCH):
+    for chunk in torch.split(patches, _BATCH):
         pixels = F.pad(chunk.to(device).float() / 255, (before, after, before, after))
         with full_float32():
             log_probabilities = F.log_softmax(teacher(pixels).float(), dim=1)

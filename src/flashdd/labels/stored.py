@@ -36,7 +36,13 @@ _FIELDS = {
 
 
 def epochs_within(
-    budget: int, images: ImageSet, views: ViewSpec, *, augmentation_seed: int, temperature: float, at_most: int
+    budget: int,
+    images: ImageSet,
+    views: ViewSpec,
+    *,
+    augmentation_seed: int,
+    temperature: float,
+    at_most: int,
 ) -> int:
     """How many epochs, up to `at_most`, a stored scheme may hold within `budget` bytes, manifest included; 0 if none."""
     per_epoch = 2 * images.num_images * images.num_classes
@@ -61,7 +67,13 @@ def _manifest(
 
 
 def write_stored(
-    folder: Path, logits: Tensor, images: ImageSet, views: ViewSpec, *, augmentation_seed: int, temperature: float
+    folder: Path,
+    logits: Tensor,
+    images: ImageSet,
+    views: ViewSpec,
+    *,
+    augmentation_seed: int,
+    temperature: float,
 ) -> int:
     """Write `logits` (epochs, N, classes), made in canonical chunks, as a stored scheme; returns bytes on disk.
 
@@ -72,7 +84,9 @@ def write_stored(
         raise ValueError(f"logits of shape {tuple(logits.shape)} are not those of {images.num_images} images")
     half = logits.half()
     if not torch.isfinite(half).all():
-        raise ValueError("logits beyond float16 (65504) or not finite cannot be stored: lower the logit scale")
+        raise ValueError(
+            "logits beyond float16 (65504) or not finite cannot be stored: lower the logit scale"
+        )
     with atomic_folder(folder) as draft:
         payload = draft / _PAYLOAD
         payload.write_bytes(half.contiguous().numpy().astype("<f2").tobytes())
@@ -121,7 +135,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: expected an object with the fields {', '.join(_FIELDS)}.")
     for name, kind in _FIELDS.items():
         if not isinstance(manifest.get(name), kind):
-            raise ArtifactError(f"{path}: field '{name}' must be of type {kind.__name__}: copy the folder again.")
+            raise ArtifactError(
+                f"{path}: field '{name}' must be of type {kind.__name__}: copy the folder again."
+            )
     if manifest["schema"] > SCHEMA:
         raise ArtifactError(
             f"{path}: written by a newer flashdd (schema {manifest['schema']}); this one reads {SCHEMA}: upgrade."

@@ -24,7 +24,7 @@ LARGEST_TABLE = 2_000_000_000
 def canonical_chunks(epochs: int, num_images: int) -> list[tuple[Tensor, Tensor]]:
     """All (epoch, image id) pairs, ordered by epoch, then id, in chunks of `CHUNK` pairs."""
     flat = torch.arange(epochs * num_images)
-    return [(rows // num_images, rows % num_images) for rows in flat.split(CHUNK)]
+    return [(rows // num_images, rows % num_images) for rows in torch.split(flat, CHUNK)]
 
 
 def make_logits(

@@ -15,9 +15,7 @@ from flashdd.models.count import Size
 
 Stem = Literal["conv", "strided", "patch"]
 STEMS: tuple[Stem, ...] = ("conv", "strided", "patch")
-WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-SMALLEST_WIDTH = 4
-"""From 16 pixels on narrower nets know too little to be worth a rung; below, they are whole candidates."""
+WIDTHS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 TINY_PIXELS = 16
 MAX_DEPTH = 99
 _NAME = re.compile(r"(conv|strided|patch)-([1-9]\d?)-w([1-9]\d{0,3})", re.ASCII)
@@ -155,13 +153,12 @@ def ladder(shape: tuple[int, int, int], num_classes: int) -> list[LabelerSpec]:
     """
     side = min(shape[1:])
     depth = max(2, (side - 1).bit_length() - 2)
-    widths = [w for w in WIDTHS if side < TINY_PIXELS or w >= SMALLEST_WIDTH]
     specs = [
         LabelerSpec(stem=stem, depth=d, width=w)
         for stem in STEMS
         for d in (depth - 1, depth)
         if d <= largest_depth(stem, shape)
-        for w in widths
+        for w in WIDTHS
     ]
 
     def key(spec: LabelerSpec) -> tuple[int, int, str]:

@@ -32,7 +32,9 @@ def images_stage(context: Context, data: RealDataset, teacher: Network, method: 
             images = random_images(data.train, data.class_names, ipc=config.images.ipc, seed=seed)
         else:
             net = teacher.open(1.0).to(context.device)
-            images = rded_images(data.train, data.class_names, net, settings, seed=seed, progress=context.progress)
+            images = rded_images(
+                data.train, data.class_names, net, settings, seed=seed, progress=context.progress
+            )
         num_bytes = write_parquet(images, work.folder / "images.parquet")
         return {"bytes": num_bytes, "content_hash": images.content_hash, "num_images": images.num_images}
 

@@ -49,7 +49,9 @@ def artifact_stage(
         write_artifact(content, folder)
         label_bytes = (folder / "labeler.safetensors").stat().st_size
         if label_bytes > setup.budget_bytes:  # the rungs are measured before they are trained: never seen
-            raise ConfigError(f"the labeler has {label_bytes} bytes, above the budget of {setup.budget_bytes} bytes.")
+            raise ConfigError(
+                f"the labeler has {label_bytes} bytes, above the budget of {setup.budget_bytes} bytes."
+            )
         return {
             "label_bytes": label_bytes,
             "image_bytes": next((folder / "data").iterdir()).stat().st_size,
@@ -64,7 +66,12 @@ def artifact_stage(
         "artifact",
         revision=_REVISION,
         config={
-            "choice": [choice.rung.name, choice.setting.share, choice.setting.temperature, choice.setting.logit_scale],
+            "choice": [
+                choice.rung.name,
+                choice.setting.share,
+                choice.setting.temperature,
+                choice.setting.logit_scale,
+            ],
             "protocol": content.protocol,
             "provenance": content.provenance,
             "augmentation_seed": content.augmentation_seed,

@@ -70,5 +70,8 @@ def _mean_labels(artifact: Artifact) -> list[list[float]]:
 
 def _curve(row: dict[str, Any]) -> dict[str, Any]:
     steps = [step for step, _ in row["curves"][0]]
-    means = [statistics.fmean(values) for values in zip(*([v for _, v in curve] for curve in row["curves"]), strict=True)]
+    means = [
+        statistics.fmean(values)
+        for values in zip(*([v for _, v in curve] for curve in row["curves"]), strict=True)
+    ]
     return {"scheme": row["scheme"], "images": row["images"], "steps": steps, "mean": means}

@@ -6,7 +6,6 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,7 +14,14 @@ from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig
 from flashdd.core.device import deterministic, environment, resolve_device
 from flashdd.core.errors import OutputError, UsageError
-from flashdd.core.files import canonical_json, explain_os_errors, folder_bytes, read_json, sha256_bytes, write_atomic
+from flashdd.core.files import (
+    canonical_json,
+    explain_os_errors,
+    folder_bytes,
+    read_json,
+    sha256_bytes,
+    write_atomic,
+)
 from flashdd.core.progress import Progress, Silent
 from flashdd.core.record import Record
 from flashdd.core.stages import Store
@@ -65,7 +71,9 @@ def run(
     device = resolve_device(config.device)
     claim_output(out, facts)
     with deterministic():
-        context, data = _prepare(config, facts, out, Path(cache) if cache else default_cache(), device, progress)
+        context, data = _prepare(
+            config, facts, out, Path(cache) if cache else default_cache(), device, progress
+        )
         return _run(context, data)
 
 

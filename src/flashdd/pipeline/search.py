@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from torch import nn
@@ -41,7 +41,9 @@ def labels_of(
     return make_labels(net, views, epochs=epochs, num_classes=images.num_classes, on_chunk=on_chunk)
 
 
-def labels_stage(context: Context, network: Network, share: float, images: ImageSet) -> tuple[StageResult, Labels]:
+def labels_stage(
+    context: Context, network: Network, share: float, images: ImageSet
+) -> tuple[StageResult, Labels]:
     """The teacher's labels, made once per checkpoint and shared by all students and settings."""
     protocol = context.setup.protocol
     epochs = protocol.epochs(images.num_images)
@@ -99,7 +101,7 @@ def teacher_search(context: Context, data: RealDataset, images: ImageSet, teache
         data,
         images,
         name="teacher-search",
-        chains=[[rung]],
+        families=[[[rung]]],
         prepare=labels,
         labels=labels,
         accuracy=lambda name, share: teacher.accuracy(share, "val"),
@@ -111,7 +113,7 @@ def teacher_search(context: Context, data: RealDataset, images: ImageSet, teache
 def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> SearchResult:
     """The labeler's capacity, training length, temperature and logit scale."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def network(name: str) -> Network:
         shares = context.setup.config.search.checkpoints
         return network_stage(context, data, name, context.setup.member_recipe, shares)
@@ -125,7 +127,7 @@ def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> Se
         data,
         images,
         name="capacity",
-        chains=context.setup.chains,
+        families=context.setup.families,
         prepare=lambda name, share: network(name),
         labels=labels,
         accuracy=lambda name, share: network(name).accuracy(share, "val"),
@@ -168,7 +170,7 @@ def _search_stage(
     images: ImageSet,
     *,
     name: str,
-    chains: Sequence[Sequence[Rung]],
+    families: Sequence[Sequence[Sequence[Rung]]],
     prepare: Callable[[str, float], Any],
     labels: Callable[[str, float], Labels],
     accuracy: Callable[[str, float], float],
@@ -187,7 +189,7 @@ def _search_stage(
 
     def make(work: StageWork) -> Any:
         proxies = _Proxies(context, data, images, work, name, prepare, labels)
-        measured, chosen = search(chains, setup.settings, proxies.score, budget)
+        measured, chosen = search(families, setup.settings, proxies.score, budget)
         rows = [_facts(entry, accuracy, epochs) for entry in measured]
         return {"rows": rows, "chosen": chosen}
 
@@ -195,7 +197,7 @@ def _search_stage(
         name,
         revision=_SEARCH_REVISION,
         config={
-            "chains": [[rung.name for rung in chain] for chain in chains],
+            "families": [[[rung.name for rung in chain] for chain in family] for family in families],
             "settings": [[s.share, s.temperature, s.logit_scale] for s in setup.settings],
             "search": options.model_dump(mode="json"),
             "protocol": setup.protocol.to_json(),
@@ -208,9 +210,11 @@ def _search_stage(
         inputs={"images": images.content_hash, **inputs},
         build=make,
     )
-    rungs = {rung.name: rung for chain in chains for rung in chain}
+    rungs = {rung.name: rung for family in families for chain in family for rung in chain}
     measured = [_measured(row, rungs) for row in stage.record["rows"]]
-    return SearchResult(stage=stage, measured=measured, chosen=stage.record["chosen"], facts=stage.record["rows"])
+    return SearchResult(
+        stage=stage, measured=measured, chosen=stage.record["chosen"], facts=stage.record["rows"]
+    )
 
 
 class _Proxies:

@@ -31,7 +31,11 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A run, resolved. chains: the rungs of every stem and depth that fit budget and MAC ceiling, ascending."""
+    """A run, resolved.
+
+    families: per stem the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
+    in ascending order.
+    """
 
     config: RunConfig
     facts: SourceFacts
@@ -44,7 +48,7 @@ class Setup:
     teacher_size: Size
     budget_bytes: int
     max_macs: int
-    chains: tuple[tuple[Rung, ...], ...]
+    families: tuple[tuple[tuple[Rung, ...], ...], ...]
     settings: tuple[Setting, ...]
     member_recipe: ClassifierRecipe
     teacher_recipe: ClassifierRecipe
@@ -111,7 +115,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         teacher_size=teacher_size,
         budget_bytes=budget,
         max_macs=max_macs,
-        chains=_chains(config, shape, classes, budget, max_macs),
+        families=_families(config, shape, classes, budget, max_macs),
         settings=_settings(config, protocol),
         member_recipe=_member_recipe(config, facts, flip),
         teacher_recipe=ClassifierRecipe(
@@ -123,7 +127,9 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
 def _check_counts(config: RunConfig, facts: SourceFacts, factor: int) -> None:
     needed = config.images.ipc * factor**2
     if facts.shape[1] % factor or facts.shape[2] % factor:
-        raise ConfigError(f"images.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor.")
+        raise ConfigError(
+            f"images.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor."
+        )
     for name, count in zip(facts.class_names, facts.class_counts, strict=True):
         left = count - round(count * config.data.validation)
         if left < needed:
@@ -185,26 +191,35 @@ def widest(spec: LabelerSpec, shape: Shape, classes: int, budget: int, max_macs:
     return LabelerSpec(stem=spec.stem, depth=spec.depth, width=low)
 
 
-def _chains(
+def _families(
     config: RunConfig, shape: Shape, classes: int, budget: int, max_macs: int
-) -> tuple[tuple[Rung, ...], ...]:
+) -> tuple[tuple[tuple[Rung, ...], ...], ...]:
     """Per stem and depth, the ladder's widths that fit, and above them the widest that does."""
     specs = ladder(shape, classes)
     stems = sorted({spec.stem for spec in specs})
+    families = []
     for stem in config.labeler.stems:
         if stem not in stems:
             raise unknown_name("labeler.stems entry", stem, stems)
-    chains = []
-    for stem, depth in sorted({(spec.stem, spec.depth) for spec in specs if spec.stem in config.labeler.stems}):
-        chain = [spec for spec in specs if (spec.stem, spec.depth) == (stem, depth)]
-        top = widest(chain[0], shape, classes, budget, max_macs)
-        if top is None or top.width < min(spec.width for spec in chain):
-            continue
-        kept = [spec for spec in chain if spec.width < 0.9 * top.width] + [top]
-        chains.append(tuple(rung_of(spec, shape, classes) for spec in sorted(kept, key=lambda spec: spec.width)))
-    if not chains:
+        depths = sorted({spec.depth for spec in specs if spec.stem == stem}, reverse=True)
+        chains = [
+            _chain([s for s in specs if (s.stem, s.depth) == (stem, depth)], shape, classes, budget, max_macs)
+            for depth in depths
+        ]
+        families.append(tuple(chain for chain in chains if chain))
+    if not any(families):
         raise ConfigError(_too_small(config, specs, shape, classes, budget, max_macs))
-    return tuple(chains)
+    return tuple(family for family in families if family)
+
+
+def _chain(
+    specs: Sequence[LabelerSpec], shape: Shape, classes: int, budget: int, max_macs: int
+) -> tuple[Rung, ...]:
+    top = widest(specs[0], shape, classes, budget, max_macs)
+    if top is None or top.width < min(spec.width for spec in specs):
+        return ()
+    kept = [spec for spec in specs if spec.width < 0.9 * top.width] + [top]
+    return tuple(rung_of(spec, shape, classes) for spec in sorted(kept, key=lambda spec: spec.width))
 
 
 def _too_small(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,10 @@ def student_rows(context: Context, material: Material) -> list[dict[str, Any]]:
         *_stored_rows(context, material),
         _real_equal_passes(material),
     ]
-    return [*(_row_stage(context, material.data, row) for row in rows if row is not None), _real_whole(context, material)]
+    return [
+        *(_row_stage(context, material.data, row) for row in rows if row is not None),
+        _real_whole(context, material),
+    ]
 
 
 def _row_stage(context: Context, data: RealDataset, row: Row) -> dict[str, Any]:
@@ -82,8 +86,10 @@ def _row_stage(context: Context, data: RealDataset, row: Row) -> dict[str, Any]:
             augmentation_seed=setup.config.views.augmentation_seed,
             evaluate_on=(data.test.images, data.test.labels),
         )
-        seeds = range(setup.config.student.seeds)
-        return {"students": [work.task(f"seed{seed}", lambda s=seed: _one(context, task, row, s, work)) for seed in seeds]}
+        students = []
+        for seed in range(setup.config.student.seeds):
+            students.append(work.task(f"seed{seed}", partial(_one, context, task, row, seed, work)))
+        return {"students": students}
 
     stage = context.local.make(
         f"student-{row.scheme.replace('@', '-')}-{row.images}",
@@ -259,7 +265,12 @@ def _stored_row(
         logits = setting.logit_scale * labels.table[:epochs]
         views = setup.protocol.views
         num_bytes = write_stored(
-            work.folder / "labels", logits, images, views, augmentation_seed=seed, temperature=setting.temperature
+            work.folder / "labels",
+            logits,
+            images,
+            views,
+            augmentation_seed=seed,
+            temperature=setting.temperature,
         )
         return {"bytes": num_bytes}
 

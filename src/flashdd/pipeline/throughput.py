@@ -18,7 +18,9 @@ _SECONDS = 1.5
 _REPEATS = 3
 
 
-def measure_throughput(labeler: Labeler, device: torch.device, batch: int, progress: Progress) -> dict[str, Any]:
+def measure_throughput(
+    labeler: Labeler, device: torch.device, batch: int, progress: Progress
+) -> dict[str, Any]:
     """A row of the record's `throughput`: medians of `_REPEATS` timings of each, taken in turn.
 
     The reference is a ResNet-18 for such images in eval mode, channels-last, float32, without gradients: its

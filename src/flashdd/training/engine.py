@@ -26,7 +26,10 @@ class Engine:
 
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
         world = int(os.environ.get("WORLD_SIZE", "1"))
-        options: dict[str, Any] = {"accelerator": "cuda" if device.type == "cuda" else "cpu", "precision": precision}
+        options: dict[str, Any] = {
+            "accelerator": "cuda" if device.type == "cuda" else "cpu",
+            "precision": precision,
+        }
         if world > 1:
             options |= {"strategy": "ddp", "devices": int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))}
             options |= {"num_nodes": world // options["devices"]}
@@ -41,7 +44,9 @@ class Engine:
         self.rank: int = self._fabric.global_rank
         self.world_size: int = self._fabric.world_size
 
-    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def setup(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model on this process's device, wrapped for precision and gradient averaging."""
         wrapped_model, wrapped_optimizer = self._fabric.setup(model, optimizer)
         return wrapped_model, wrapped_optimizer
@@ -61,5 +66,6 @@ class Engine:
         """The sum of `value` over the processes."""
         if self.world_size == 1:
             return value
-        total: Tensor = self._fabric.all_reduce(value, reduce_op="sum")
+        total = self._fabric.all_reduce(value, reduce_op="sum")
+        assert isinstance(total, Tensor)
         return total

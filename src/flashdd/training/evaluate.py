@@ -18,7 +18,9 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, images: np.ndarray | Tensor, labels: Tensor, *, batch_size: int = 500) -> Evaluation:
+def evaluate(
+    model: nn.Module, images: np.ndarray | Tensor, labels: Tensor, *, batch_size: int = 500
+) -> Evaluation:
     """Evaluate `model`, which takes pixels in [0, 1], on uint8 images (N, C, H, W), un-augmented, in float32."""
     device = next(model.parameters()).device
     was_training = model.training
@@ -36,5 +38,7 @@ def evaluate(model: nn.Module, images: np.ndarray | Tensor, labels: Tensor, *, b
 
 
 def _pixels(rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    tensor = rows if isinstance(rows, Tensor) else torch.from_numpy(np.ascontiguousarray(rows))
+    tensor = (
+        rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+    )  # a copy: maps are read-only
     return tensor.to(device).float() / 255

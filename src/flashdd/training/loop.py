@@ -82,7 +82,11 @@ def fit(
         losses.append(loss.detach() * weight / engine.world_size)
         if step + 1 in training.visits:
             state.visited.append((step + 1, _visit(training, step + 1, model, average)))
-        if checkpoint is not None and engine.rank == 0 and time.monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS:
+        if (
+            checkpoint is not None
+            and engine.rank == 0
+            and time.monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS
+        ):
             state.save(checkpoint, step + 1)
             kept = time.monotonic()
         on_step(step + 1)

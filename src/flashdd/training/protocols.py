@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,6 +58,27 @@ class Protocol:
         return -(-self.steps // -(-num_images // self.batch_size))
 
 
+def protocol_from_json(value: Mapping[str, Any]) -> Protocol:
+    """The inverse of `Protocol.to_json`. KeyError, TypeError or ValueError where fields are missing or wrong."""
+    temperature = value["temperature"]
+    protocol = Protocol(
+        name=str(value["name"]),
+        citation=str(value["citation"]),
+        steps=int(value["steps"]),
+        batch_size=int(value["batch_size"]),
+        span=bool(value["span"]),
+        lr=float(value["lr"]),
+        weight_decay=float(value["weight_decay"]),
+        eta=float(value["eta"]),
+        rate_per_epoch=bool(value["rate_per_epoch"]),
+        views=ViewSpec.from_json(value["views"]),
+        temperature=None if temperature is None else float(temperature),
+    )
+    if protocol.steps < 1 or protocol.batch_size < 1 or protocol.eta <= 0:
+        raise ValueError("steps, batch_size and eta must be above 0")
+    return protocol
+
+
 def resolve_protocol(name: str, setting: Setting) -> Protocol:
     """The protocol `name` for a setting; UnknownNameError for a name that is not in the table."""
     if name not in PROTOCOLS:
@@ -98,7 +119,9 @@ def _rded(setting: Setting) -> Protocol:
     batch_size = min(batch_size, setting.num_images)
     per_epoch = -(-setting.num_images // batch_size)
     epochs = 300 if setting.image_passes is None else max(1, round(setting.image_passes / setting.num_images))
-    scale = (1 / setting.factor, 1.0) if setting.factor > 1 else None  # at factor 1 the crop is the whole image
+    scale = (
+        (1 / setting.factor, 1.0) if setting.factor > 1 else None
+    )  # at factor 1 the crop is the whole image
     return Protocol(
         name="rded",
         citation="Sun et al., CVPR 2024, arXiv 2312.03526",

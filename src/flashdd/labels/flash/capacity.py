@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 _DEFAULT_SHARE = 1.0
@@ -69,34 +69,43 @@ Score = Callable[[Candidate, int], float]
 
 
 def search(
-    chains: Sequence[Sequence[Rung]], settings: Sequence[Setting], score: Score, budget: SearchBudget
+    families: Sequence[Sequence[Sequence[Rung]]],
+    settings: Sequence[Setting],
+    score: Score,
+    budget: SearchBudget,
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, and the index of the choice.
 
-    1. Climb every chain (ascending capacity) at the default setting, until `patience` rungs bring no gain.
-    2. Give the best `finalists` rungs every other setting.
-    3. Raise the best `finalists` candidates to `finalist_seeds`; seeds are paired across candidates.
+    families: of every stem its chains of ascending capacity, the deepest first.
+
+    1. Climb the first chain of every family at the default setting, until `patience` rungs bring no gain; then the
+       other chains of the family that leads.
+    2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature and scale, then length.
+    3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
+       across candidates.
     4. Choose the smallest capacity within one standard error of the best.
     """
-    default = default_setting(settings)
     measured: dict[Candidate, Measured] = {}
 
-    def measure(candidate: Candidate, seeds: int) -> Measured:
+    def measure(candidate: Candidate, seeds: int = budget.seeds) -> Measured:
         known = measured[candidate].values if candidate in measured else ()
         values = known + tuple(score(candidate, seed) for seed in range(len(known), seeds))
         measured[candidate] = Measured(candidate=candidate, values=values)
         return measured[candidate]
 
-    for chain in chains:
-        climb([Candidate(rung=rung, setting=default) for rung in chain], lambda c: measure(c, budget.seeds), budget)
+    default = default_setting(settings)
+    tops = []
+    for family in families:
+        chain = [Candidate(rung=rung, setting=default) for rung in family[0]]
+        tops.append(best(climb(chain, measure, budget), 1)[0].mean)
+    for chain_rungs in families[tops.index(max(tops))][1:]:
+        climb([Candidate(rung=rung, setting=default) for rung in chain_rungs], measure, budget)
     for entry in best(list(measured.values()), budget.finalists):
-        for setting in settings:
-            measure(Candidate(rung=entry.candidate.rung, setting=setting), budget.seeds)
-    finalists = [
-        measure(entry.candidate, max(budget.seeds, budget.finalist_seeds))
-        for entry in best(list(measured.values()), budget.finalists)
-    ]
-    chosen = choose(finalists)
+        _vary(entry.candidate.rung, settings, default, measure)
+    seeds = max(budget.seeds, budget.finalist_seeds)
+    chosen = choose(
+        [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
+    )
     table = sorted(measured.values(), key=_order)
     return table, table.index(chosen)
 
@@ -106,6 +115,27 @@ def default_setting(settings: Sequence[Setting]) -> Setting:
     whole = [setting for setting in settings if setting.share == _DEFAULT_SHARE]
     ordered = sorted(whole, key=lambda setting: (setting.temperature, -setting.logit_scale))
     return ordered[len(ordered) // 2]
+
+
+def _vary(
+    rung: Rung, settings: Sequence[Setting], default: Setting, measure: Callable[[Candidate], Measured]
+) -> None:
+    softness = [measure(Candidate(rung=rung, setting=s)) for s in settings if s.share == default.share]
+    found = best(softness, 1)[0].candidate.setting
+    for setting in settings:
+        if (setting.temperature, setting.logit_scale) == (found.temperature, found.logit_scale):
+            measure(Candidate(rung=rung, setting=setting))
+
+
+def finalists(measured: Iterable[Measured], count: int) -> list[Measured]:
+    """`count` candidates by mean: the best of every rung first, then seconds, and so on."""
+    rank: dict[Rung, int] = {}
+    ranked = []
+    entries = list(measured)
+    for entry in best(entries, len(entries)):
+        rank[entry.candidate.rung] = rank.get(entry.candidate.rung, -1) + 1
+        ranked.append((rank[entry.candidate.rung], entry))
+    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])[:count]]  # sorted() is stable
 
 
 def climb(
@@ -128,15 +158,19 @@ def best(measured: Sequence[Measured], count: int) -> list[Measured]:
     return sorted(measured, key=lambda entry: (-entry.mean, *_order(entry)))[:count]
 
 
-def choose(finalists: Sequence[Measured]) -> Measured:
+def choose(candidates: Sequence[Measured]) -> Measured:
     """The smallest capacity within one standard error of the best, paired over seeds.
 
-    A finalist stays in if the mean of (best - finalist) over the seeds is at most its standard error (ddof 1).
+    A candidate stays in if the mean of (best - candidate) over the seeds is at most its standard error (ddof 1).
     Among the settings of the smallest capacity left, the one of the highest mean.
     """
-    top = best(finalists, 1)[0]
-    smallest = min((entry for entry in finalists if _within(top, entry)), key=_order)
-    same = [entry for entry in finalists if entry.candidate.rung == smallest.candidate.rung and _within(top, entry)]
+    top = best(candidates, 1)[0]
+    smallest = min((entry for entry in candidates if _within(top, entry)), key=_order)
+    same = [
+        entry
+        for entry in candidates
+        if entry.candidate.rung == smallest.candidate.rung and _within(top, entry)
+    ]
     return best(same, 1)[0]
 
 

@@ -20,7 +20,9 @@ class FoldedNet(nn.Module):
     (N, C, H, W) in, logits float32 (N, classes) out.
     """
 
-    def __init__(self, layers: Sequence[LayerShape], weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
+    def __init__(
+        self, layers: Sequence[LayerShape], weights: Sequence[Tensor], biases: Sequence[Tensor]
+    ) -> None:
         super().__init__()
         self.layers = tuple(layers)
         self.weights = nn.ParameterList(_frozen(weight) for weight in weights)

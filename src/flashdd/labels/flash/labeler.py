@@ -31,7 +31,9 @@ class Member:
     weight: float = 1.0
 
 
-def quantize_member(net: LabelerNet, spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int) -> Member:
+def quantize_member(
+    net: LabelerNet, spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int
+) -> Member:
     """Fold the batch norms of `net` and round its weights to int8 per output channel."""
     folded = fold(net.cpu(), spec_layers(spec, shape, num_classes))
     pairs = [quantize(weight, bits=8) for weight in folded.weights]

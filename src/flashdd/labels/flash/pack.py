@@ -21,7 +21,15 @@ from flashdd.core.files import canonical_json, write_atomic
 from flashdd.labels.flash.labeler import Labeler, Member
 from flashdd.models.family import LabelerSpec, LayerShape, spec_layers
 
-__all__ = ["FORMAT", "Labeler", "labeler_bytes", "packed_bytes", "parse_labeler", "read_labeler", "write_labeler"]
+__all__ = [
+    "FORMAT",
+    "Labeler",
+    "labeler_bytes",
+    "packed_bytes",
+    "parse_labeler",
+    "read_labeler",
+    "write_labeler",
+]
 
 FORMAT = 1
 _TENSOR = "labeler"
@@ -86,11 +94,15 @@ def read_labeler(path: Path) -> Labeler:
     except OSError as error:
         raise ArtifactError(f"{path} is missing: copy the whole artifact again.") from error
     if size > _MAX_FILE:
-        raise ArtifactError(f"{path} has {size} bytes; a labeler has at most {_MAX_FILE}: this is another file.")
+        raise ArtifactError(
+            f"{path} has {size} bytes; a labeler has at most {_MAX_FILE}: this is another file."
+        )
     try:
         return parse_labeler(path.read_bytes(), str(path))
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error}): check its permissions and the disk.") from error
+        raise ArtifactError(
+            f"{path} cannot be read ({error}): check its permissions and the disk."
+        ) from error
 
 
 def parse_labeler(data: bytes, name: str) -> Labeler:
@@ -137,7 +149,13 @@ def _member_blob(member: Member) -> bytes:
 
 
 def _parse_member(
-    blob: bytes, offset: int, spec: LabelerSpec, weight: float, shape: tuple[int, int, int], classes: int, name: str
+    blob: bytes,
+    offset: int,
+    spec: LabelerSpec,
+    weight: float,
+    shape: tuple[int, int, int],
+    classes: int,
+    name: str,
 ) -> tuple[Member, int]:
     try:
         layers = spec_layers(spec, shape, classes)
@@ -168,7 +186,9 @@ def _take(blob: bytes, offset: int, layer: LayerShape) -> tuple[tuple[Tensor, Te
     offset += 2 * layer.outputs
     bias = np.frombuffer(blob, dtype="<f2", count=layer.outputs, offset=offset)
     offset += 2 * layer.outputs
-    tensors = [torch.from_numpy(array.astype(array.dtype.newbyteorder("="))) for array in (weights, scale, bias)]
+    tensors = [
+        torch.from_numpy(array.astype(array.dtype.newbyteorder("="))) for array in (weights, scale, bias)
+    ]
     return (tensors[0].view(layer.weight_shape), tensors[1], tensors[2]), offset
 
 
@@ -185,9 +205,11 @@ def _open_container(data: bytes, name: str) -> tuple[bytes, Mapping[str, Any]]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        tensors = dict(deserialize(data))
+        tensors = dict(deserialize(data))  # type: ignore[no-untyped-call]
     except SafetensorError as error:
-        raise ArtifactError(f"{name} is not a safetensors file ({error}): copy the whole artifact again.") from error
+        raise ArtifactError(
+            f"{name} is not a safetensors file ({error}): copy the whole artifact again."
+        ) from error
     entry = tensors.get(_TENSOR)
     if len(tensors) != 1 or entry is None or entry["dtype"] != "U8":
         raise ArtifactError(f"{name}: expected one tensor '{_TENSOR}' of type U8, found {sorted(tensors)}.")
@@ -195,7 +217,9 @@ def _open_container(data: bytes, name: str) -> tuple[bytes, Mapping[str, Any]]:
     try:
         metadata = json.loads(header["__metadata__"][_METADATA])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{name}: its metadata lacks a readable '{_METADATA}': this is no labeler.") from error
+        raise ArtifactError(
+            f"{name}: its metadata lacks a readable '{_METADATA}': this is no labeler."
+        ) from error
     if not isinstance(metadata, dict):
         raise ArtifactError(f"{name}: metadata '{_METADATA}' must be a JSON object.")
     return bytes(entry["data"]), metadata
@@ -209,7 +233,9 @@ class _Fields:
 
     def wrong(self, field: str, expected: str) -> ArtifactError:
         got = json.dumps(self._metadata.get(field))[:60] if field in self._metadata else "nothing"
-        return ArtifactError(f"{self._name}: field '{field}' is {got}; expected {expected}: copy the file again.")
+        return ArtifactError(
+            f"{self._name}: field '{field}' is {got}; expected {expected}: copy the file again."
+        )
 
     def integer(self, field: str, low: int, high: int) -> int:
         value = self._metadata.get(field)
@@ -219,7 +245,7 @@ class _Fields:
 
     def number(self, field: str) -> float:
         value = self._metadata.get(field)
-        if not _is_number(value) or not 0 < value <= 1e6:
+        if value is None or not _is_number(value) or not 0 < value <= 1e6:
             raise self.wrong(field, "a number above 0")
         return float(value)
 

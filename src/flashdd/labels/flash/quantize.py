@@ -20,7 +20,9 @@ def quantize(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     scale = (rows.abs().amax(1) / limit).half()
     # Rounding down would push the largest weight over the limit; the next float16 up holds it.
     short = scale.float() * limit < rows.abs().amax(1)
-    scale = torch.where(short, torch.nextafter(scale, torch.full_like(scale, torch.inf)), scale).clamp_min(_TINY)
+    scale = torch.where(short, torch.nextafter(scale, torch.full_like(scale, torch.inf)), scale).clamp_min(
+        _TINY
+    )
     integers = (rows / scale.float()[:, None]).round().clamp(-limit, limit)
     return integers.to(torch.int8).view(weight.shape), scale
 

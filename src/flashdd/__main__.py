@@ -1,0 +1,6 @@
+"""`python -m flashdd` is the command `flashdd`."""
+
+from flashdd.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The command `flashdd`: flags, messages, exit codes. Only this floor prints or exits.
+
+torch is imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+
+from flashdd.core.errors import FlashddError, UsageError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="flashdd",
+    help="Dataset distillation with a label generator of a few KB instead of teachers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any recipe key, e.g. teacher.epochs=20."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from flashdd import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe (TOML); without one, the embedded default.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SRC", help="digits, a folder, or a hub name such as uoft-cs/cifar10."),
+    ] = None,
+    images: Annotated[str | None, typer.Option(metavar="METHOD", help="random or rded.")] = None,
+    ipc: Annotated[int | None, typer.Option(help="Images per class.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Pixels of a side.")] = None,
+    label_budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Ceiling on the labeler's file: 13408, 16KB or 0.03%.")
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(metavar="NAME", help="resnet18, convnet-3-w64, ...")] = None,
+    student: Annotated[str | None, typer.Option(metavar="NAME", help="resnet18, convnet-3-w32, ...")] = None,
+    protocol: Annotated[str | None, typer.Option(metavar="NAME", help="flash or rded.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Students per row of the result table.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The one seed that everything is derived from.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the run goes.")] = Path("flashdd-out"),
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Decoded data and trained networks, shared by runs.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = None,
+    settings: SetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show stages, sizes and bytes; train nothing.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """From a real dataset to an artifact, and to students trained from it alone.
+
+    Killed or interrupted, the same command goes on where it stopped.
+    """
+    flags = {
+        "data.source": data,
+        "images.method": images,
+        "images.ipc": ipc,
+        "data.resolution": resolution,
+        "labeler.budget": label_budget,
+        "teacher.name": teacher,
+        "student.name": student,
+        "protocol.name": protocol,
+        "student.seeds": seeds,
+        "seed": seed,
+        "device": device,
+    }
+    from flashdd.cli import commands
+
+    commands.run(recipe, flags, settings or [], out=out, cache=cache, dry_run=dry_run, as_json=json_)
+
+
+@app.command()
+def train(
+    artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="By default the artifact's own.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many students.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="The seed that the students' seeds are derived from.")] = 0,
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="SRC", help="Real data for a test accuracy; without, none is reported."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the trained students as safetensors files there.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = "auto",
+    json_: JsonOption = False,
+) -> None:
+    """Train students from an artifact alone."""
+    from flashdd.cli import commands
+
+    commands.train(
+        artifact, student=student, seeds=seeds, seed=seed, test=test, out=out, device=device, as_json=json_
+    )
+
+
+@app.command()
+def report(
+    run_: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+) -> None:
+    """Write RUN/report.html again from its record and report files."""
+    from flashdd.report.build import build_report
+
+    typer.echo(build_report(run_))
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")], json_: JsonOption = False
+) -> None:
+    """Show what is inside an artifact, in bytes."""
+    from flashdd.cli import commands
+
+    commands.inspect(artifact, as_json=json_)
+
+
+@app.command()
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")], json_: JsonOption = False
+) -> None:
+    """Check hashes, format and a replayed batch; exit code 1 on any damage."""
+    from flashdd.cli import commands
+
+    if not commands.verify(artifact, as_json=json_):
+        raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed or damaged, 2 unusable arguments, 130 interrupted."""
+    # Threads that wait by spinning made two of them up to four times slower than one on a busy machine; read by
+    # OpenMP when torch is loaded, which happens inside the commands.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(_call(arguments))
+
+
+def _call(arguments: Sequence[str] | None) -> int:
+    command: Any = typer.main.get_command(app)
+    try:
+        result = command.main(args=arguments, prog_name="flashdd", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.exceptions.ClickException as error:
+        _say(error.format_message())
+        _say("Try 'flashdd --help'.")
+        return UsageError.exit_code
+    except FlashddError as error:
+        _say(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _say("interrupted: finished stages are kept; the same command goes on from here.")
+        return INTERRUPTED
+    except MemoryError:
+        _say("out of memory: use a smaller teacher or student, or a machine with more memory.")
+        return FlashddError.exit_code
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        typer.echo(f"flashdd: {line}", err=True)

@@ -1,0 +1,65 @@
+"""`flashdd run --dry-run`: the stages of a run, sizes and expected bytes; nothing is decoded or trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flashdd.core.config import RunConfig
+from flashdd.data.sources import check_source
+from flashdd.pipeline.setup import Setup, resolve, source_options
+
+
+def plan(config: RunConfig) -> dict[str, Any]:
+    """{"stages": [{"name", "what"}], "sizes": {...}, "bytes": {...}} of the run that `config` asks for.
+
+    Raises UsageError for everything that would be refused before training.
+    """
+    setup = resolve(config, check_source(source_options(config)))
+    artifact = setup.facts.shape[0] * setup.facts.shape[1] * setup.facts.shape[2] * setup.num_images
+    return {
+        "stages": [{"name": name, "what": what} for name, what in _stages(setup)],
+        "sizes": {
+            "label budget": f"{setup.budget_bytes} bytes, {setup.max_macs:,} MACs per image",
+            "reference": f"ResNet-18, {setup.reference.bytes:,} bytes, {setup.reference.macs:,} MACs per image",
+            "artifact": f"at most about {artifact + setup.budget_bytes:,} bytes (raw pixels and label budget)",
+        },
+        "bytes": {
+            "label_budget": setup.budget_bytes,
+            "reference": setup.reference.bytes,
+            "raw_images": artifact,
+            "teacher": setup.teacher_size.bytes,
+        },
+    }
+
+
+def _stages(setup: Setup) -> list[tuple[str, str]]:
+    config, facts, protocol = setup.config, setup.facts, setup.protocol
+    height, width = facts.shape[1:]
+    search = config.search
+    rungs = sum(len(chain) for family in setup.families for chain in family)
+    shares = len(search.checkpoints)
+    dials = len(setup.settings) // shares + shares - 2  # settings of a rung beside the default
+    raised = max(0, search.finalist_seeds - search.seeds)
+    most = (rungs + search.finalists * dials) * search.seeds + search.finalists * raised
+    teacher = (1 + dials) * search.seeds + min(search.finalists, 1 + dials) * raised
+    epochs = protocol.epochs(setup.num_images)
+    return [
+        (
+            "data",
+            f"decode {facts.name}: {facts.num_train} + {facts.num_val} + {facts.num_test} images, {height}x{width}",
+        ),
+        ("teacher", f"train {config.teacher.name} for {setup.teacher_recipe.epochs} epochs"),
+        ("images", f"{setup.num_images} images by {config.images.method}, IPC {config.images.ipc}"),
+        ("labels", f"{epochs * setup.num_images:,} views labeled per checkpoint of the teacher"),
+        ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
+        (
+            "capacity",
+            f"up to {rungs} networks of {setup.member_recipe.epochs} epochs and {most} proxy students",
+        ),
+        ("artifact", "pack images and labeler"),
+        (
+            "students",
+            f"{config.student.seeds} seeds of {setup.student} per row, {protocol.steps} steps ({protocol.name})",
+        ),
+        ("ship", "the best network that fits the bytes of the whole artifact"),
+    ]

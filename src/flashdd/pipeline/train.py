@@ -1,0 +1,94 @@
+"""Students from an artifact alone, for whoever received one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from flashdd.artifact.read import Artifact, load
+from flashdd.core.config import DataSection, RunConfig
+from flashdd.core.device import deterministic, resolve_device
+from flashdd.core.errors import DataError
+from flashdd.core.files import write_atomic
+from flashdd.core.progress import Progress, Silent
+from flashdd.core.record import Accuracy
+from flashdd.core.seeds import derive
+from flashdd.data.dataset import RealDataset, open_dataset
+from flashdd.data.sources import prepare
+from flashdd.models.table import default_student
+from flashdd.pipeline.setup import source_options
+from flashdd.students.from_artifact import fit_from_artifact
+from flashdd.training.classifier import state_on_cpu
+from flashdd.training.engine import Engine
+from flashdd.training.evaluate import evaluate
+
+
+def train_from_artifact(
+    path: Path,
+    *,
+    student: str | None = None,
+    seeds: int = 3,
+    seed: int = 0,
+    test: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train `seeds` students from the artifact at `path` under its own protocol.
+
+    `test` names real data (as `data.source` of a recipe does) for a test accuracy; without it none is reported.
+    `out` keeps the students as safetensors files of a network on normalized pixels. Raises ArtifactError for a
+    damaged artifact, DataError for test data of other classes.
+    """
+    progress = progress or Silent()
+    artifact = load(path)
+    name = student or artifact.provenance.get("student") or default_student(artifact.image_set.shape)
+    real = None if test is None else _test_data(artifact, test)
+    with deterministic():
+        engine = Engine(resolve_device(device))
+        files, values = [], []
+        for index in range(seeds):
+            progress.start(f"student {index + 1} of {seeds}", artifact.protocol["steps"])
+            model = fit_from_artifact(
+                artifact, name, engine, seed=derive(seed, "student", index), on_step=progress.update
+            )
+            if real is not None:
+                images, labels = real
+                values.append(evaluate(model, images, labels).accuracy)
+            if out is not None:
+                files.append(out / f"{name}-seed{index}.safetensors")
+                write_atomic(files[-1], save(state_on_cpu(model)))
+    progress.close()
+    return {
+        "student": name,
+        "protocol": artifact.protocol["name"],
+        "accuracy": Accuracy.of(values).model_dump(mode="json") if values else None,
+        "files": [str(file) for file in files],
+    }
+
+
+def _test_data(artifact: Artifact, source: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Test images and labels; DataError unless classes and shape are the artifact's."""
+    channels, height, _ = artifact.image_set.shape
+    config = RunConfig(data=DataSection(source=source, resolution=height))
+    folder = Path(tempfile.mkdtemp(prefix="flashdd-"))
+    try:
+        prepare(source_options(config), folder)
+        data: RealDataset = open_dataset(folder)
+        if data.class_names != artifact.class_names:
+            raise DataError(
+                f"--test {source}: its classes are {', '.join(data.class_names[:5])}, ..., the artifact's are "
+                f"{', '.join(artifact.class_names[:5])}, ...: give the data that the artifact was made from."
+            )
+        if data.shape[0] != channels:
+            raise DataError(
+                f"--test {source}: its images have {data.shape[0]} channels, the artifact's {channels}."
+            )
+        return torch.from_numpy(data.test.images.copy()), data.test.labels.clone()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
