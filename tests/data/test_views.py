@@ -327,6 +327,9 @@ def test_values_out_of_range(fields: dict[str, Any], message: str) -> None:
 def test_views_that_do_not_suit_the_images() -> None:
     with pytest.raises(UsageError, match=r"views.shuffle is 3, which does not divide images of 8x8 pixels"):
         ViewMaker(IMAGES, ViewSpec(shuffle=3), seed=0)
+    for shape in ((8, 6), (6, 8)):
+        with pytest.raises(UsageError, match=rf"divide images of {shape[0]}x{shape[1]} pixels"):
+            ViewMaker(np.zeros((1, 1, *shape), dtype=np.uint8), ViewSpec(shuffle=4), seed=0)
     with pytest.raises(UsageError, match=r"views.padding is 8, but the images have 8x8 pixels"):
         ViewMaker(IMAGES, ViewSpec(padding=8), seed=0)
 
