@@ -76,7 +76,14 @@ def test_a_section_cannot_be_set_through_a_value() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("13408", 13408), ("16KB", 16_000), ("1.2MB", 1_200_000), ("0.03%", 13_408), ("1.8 %", 804_525), ("7b", 7)],
+    [
+        ("13408", 13408),
+        ("16KB", 16_000),
+        ("1.2MB", 1_200_000),
+        ("0.03%", 13_408),
+        ("1.8 %", 804_525),
+        ("7b", 7),
+    ],
 )
 def test_budgets(text: str, expected: int) -> None:
     assert parse_budget(text, 44_695_848) == expected

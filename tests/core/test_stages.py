@@ -43,7 +43,9 @@ def test_a_finished_stage_is_not_made_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"revision": 2}, {"config": {"a": 2}}, {"inputs": {"x": "other"}}], ids=lambda c: next(iter(c))
+    "changes",
+    [{"revision": 2}, {"config": {"a": 2}}, {"inputs": {"x": "other"}}],
+    ids=lambda c: next(iter(c)),
 )
 def test_another_key_is_another_stage(tmp_path: Path, changes: dict[str, Any]) -> None:
     calls: list[int] = []
@@ -116,7 +118,9 @@ def test_the_clock_goes_on_over_tries_and_pauses(tmp_path: Path, monkeypatch: py
     assert later.seconds == pytest.approx(12)
 
 
-def test_a_full_disk_and_a_closed_folder_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_a_closed_folder_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -145,9 +149,14 @@ def test_a_full_disk_inside_a_stage_keeps_what_is_finished(tmp_path: Path) -> No
 
 def test_an_atomic_folder_is_whole_or_absent(tmp_path: Path) -> None:
     target = tmp_path / "folder"
-    with pytest.raises(RuntimeError), atomic_folder(target) as draft:
-        (draft / "a").write_bytes(b"1")
-        raise RuntimeError
+
+    def fail() -> None:
+        with atomic_folder(target) as draft:
+            (draft / "a").write_bytes(b"1")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     for content in (b"1", b"2"):
         with atomic_folder(target) as draft:

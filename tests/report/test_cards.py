@@ -45,6 +45,9 @@ def test_comparable_needs_the_lower_bound(record: Record) -> None:
 
 
 def test_the_speed_is_that_of_the_largest_batch_on_the_runs_device(record: Record) -> None:
+    small, large, *rest = record.throughput
+    flattering = small.model_copy(update={"ratio": 9999.0})
+    record = record.model_copy(update={"throughput": (flattering, large, *rest)})
     assert headline_throughput(record).batch == 4096
     elsewhere = record.environment.model_copy(update={"device": "cpu"})
     assert headline_throughput(record.model_copy(update={"environment": elsewhere})).ratio == 634.1

@@ -13,6 +13,7 @@ import pytest
 from flashdd.core.record import Accuracy, Record, Search
 from flashdd.report import figures
 from flashdd.report.files import CurveRow
+from flashdd.report.svg import SERIES
 from flashdd.report.tables import Row, student_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -39,7 +40,7 @@ def draw_all(record: Record) -> list[str]:
     return [
         figures.accuracy_figure(student_rows(record)),
         figures.capacity_figure(record.capacity, 13408),
-        figures.curves_figure([CURVE]),
+        figures.curves_figure([CURVE] * len(SERIES)),
         figures.seconds_figure(record.seconds),
     ]
 
@@ -75,7 +76,7 @@ def test_colors_are_left_to_the_page(every_figure: list[str]) -> None:
 def test_figures_do_not_depend_on_the_users_settings_and_leave_them_alone(
     every_figure: list[str], record: Record
 ) -> None:
-    with matplotlib.rc_context({"font.size": 30.0, "lines.linewidth": 9.0, "svg.fonttype": "path"}):
+    with matplotlib.rc_context({"font.size": 30.0, "axes.labelsize": 40.0, "svg.fonttype": "path"}):
         settings = dict(matplotlib.rcParams)
         assert draw_all(record) == every_figure
         assert dict(matplotlib.rcParams) == settings

@@ -75,16 +75,16 @@ def test_a_resumed_training_is_bitwise_the_uninterrupted_one(
     whole = _model()
     expected = fit(whole, _training(whole, ema=ema, **visit), ENGINE)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill_at(limit: int, step: int) -> None:
         if step == limit:
-            raise Killed
+            raise KilledError
 
     for limit in (5, 10):
         cut = _model()
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             fit(
                 cut,
                 _training(cut, ema=ema, **visit),
@@ -118,7 +118,9 @@ def test_the_average_is_the_recursion_of_its_definition() -> None:
 def test_visits_see_eval_mode_and_leave_no_trace() -> None:
     modes: list[bool] = []
     visited, plain = _model(), _model()
-    fit(visited, _training(visited, visits=[4, 8], visit=lambda step, net: modes.append(net.training)), ENGINE)
+    fit(
+        visited, _training(visited, visits=[4, 8], visit=lambda step, net: modes.append(net.training)), ENGINE
+    )
     fit(plain, _training(plain), ENGINE)
     assert modes == [False, False]
     for name, value in plain.state_dict().items():
@@ -132,9 +134,17 @@ def test_two_processes_have_the_loss_of_one_at_the_same_global_batch(tmp_path: P
     found = {}
     for count in (1, 2):
         out = tmp_path / f"losses{count}.json"
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        launcher = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={count}",
+        ]
         command = ([sys.executable] if count == 1 else launcher) + [str(script), str(out)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         found[count] = json.loads(out.read_text())
     assert len(found[1]) == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -96,8 +97,8 @@ def test_one_cycle_rises_then_falls_to_nothing() -> None:
     assert rates.index(max(rates)) == 25
     assert rates[0] == pytest.approx(0.1)
     assert rates[100] == 0
-    assert all(a < b for a, b in zip(rates[:25], rates[1:26], strict=True))
-    assert all(a > b for a, b in zip(rates[25:100], rates[26:101], strict=True))
+    assert all(a < b for a, b in pairwise(rates[:26]))
+    assert all(a > b for a, b in pairwise(rates[25:]))
 
 
 def test_only_matrices_decay() -> None:

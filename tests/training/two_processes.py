@@ -27,9 +27,7 @@ def main(out: Path) -> None:
     )
     protocol = resolve_protocol("rded", setting)
     net = Normalized(build("convnet-2-w4-in", num_classes=3, shape=(1, 8, 8), seed=0), [0.5], [0.25])
-    fitted = fit_student(
-        net, images, HardSource(labels, 3), protocol, engine, seed=0, augmentation_seed=0
-    )
+    fitted = fit_student(net, images, HardSource(labels, 3), protocol, engine, seed=0, augmentation_seed=0)
     if engine.rank == 0:
         out.write_text(json.dumps(fitted.losses))
 

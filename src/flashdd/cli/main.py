@@ -5,16 +5,16 @@ torch is imported inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import click
 import typer
 
-from flashdd.core.errors import FlashddError, UsageError
+from flashdd.core.errors import FlashddError
 
 INTERRUPTED = 130
 
@@ -98,7 +98,8 @@ def run(
     }
     from flashdd.cli import commands
 
-    commands.run(recipe, flags, settings or [], out=out, cache=cache, dry_run=dry_run, as_json=json_)
+    with _resumable():
+        commands.run(recipe, flags, settings or [], out=out, cache=cache, dry_run=dry_run, as_json=json_)
 
 
 @app.command()
@@ -122,9 +123,17 @@ def train(
     """Train students from an artifact alone."""
     from flashdd.cli import commands
 
-    commands.train(
-        artifact, student=student, seeds=seeds, seed=seed, test=test, out=out, device=device, as_json=json_
-    )
+    with _resumable():
+        commands.train(
+            artifact,
+            student=student,
+            seeds=seeds,
+            seed=seed,
+            test=test,
+            out=out,
+            device=device,
+            as_json=json_,
+        )
 
 
 @app.command()
@@ -163,29 +172,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Threads that wait by spinning made two of them up to four times slower than one on a busy machine; read by
     # OpenMP when torch is loaded, which happens inside the commands.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(_call(arguments))
-
-
-def _call(arguments: Sequence[str] | None) -> int:
-    command: Any = typer.main.get_command(app)
     try:
-        result = command.main(args=arguments, prog_name="flashdd", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.exceptions.ClickException as error:
-        _say(error.format_message())
-        _say("Try 'flashdd --help'.")
-        return UsageError.exit_code
+        app(args=arguments, prog_name="flashdd")
     except FlashddError as error:
         _say(str(error))
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _say("interrupted: finished stages are kept; the same command goes on from here.")
-        return INTERRUPTED
+        sys.exit(error.exit_code)
     except MemoryError:
         _say("out of memory: use a smaller teacher or student, or a machine with more memory.")
-        return FlashddError.exit_code
+        sys.exit(FlashddError.exit_code)
+    sys.exit(0)
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """An interrupt becomes a sentence and its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("interrupted: finished stages are kept; the same command goes on from here.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _say(text: str) -> None:

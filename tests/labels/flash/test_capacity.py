@@ -88,7 +88,9 @@ def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:
     assert len(score.calls) == len(set(score.calls))
     assert sorted(len(entry.values) for entry in measured)[-2:] == [5, 5]
     assert len(measured[chosen].values) == 5
-    assert [entry.candidate.rung.bytes for entry in measured] == sorted(e.candidate.rung.bytes for e in measured)
+    assert [entry.candidate.rung.bytes for entry in measured] == sorted(
+        e.candidate.rung.bytes for e in measured
+    )
 
 
 def test_finalists_are_of_different_rungs_first() -> None:

@@ -1,0 +1,264 @@
+"""The main job, whole: what it leaves, that it resumes bit for bit, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_config
+
+from flashdd.artifact.read import load
+from flashdd.artifact.verify import verify
+from flashdd.core.errors import (
+    ConfigError,
+    DataError,
+    FlashddError,
+    OutputError,
+    UnknownNameError,
+    UsageError,
+)
+from flashdd.core.files import folder_bytes
+from flashdd.core.record import Record
+from flashdd.pipeline.plan import plan
+from flashdd.pipeline.run import run
+from flashdd.pipeline.train import train_from_artifact
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
+    root = tmp_path_factory.mktemp("run")
+    return root / "out", run(tiny_config(), root / "out", cache=root / "cache")
+
+
+def _figures(value: Any) -> Any:
+    """A record without what a clock or another checkout changes."""
+    if isinstance(value, dict):
+        skipped = ("seconds", "throughput", "environment")
+        return {key: _figures(entry) for key, entry in value.items() if key not in skipped}
+    return [_figures(entry) for entry in value] if isinstance(value, list) else value
+
+
+def test_a_run_leaves_everything_it_promises(finished: tuple[Path, Record]) -> None:
+    out, record = finished
+    assert {path.name for path in out.iterdir()} == {
+        "artifact",
+        "record.json",
+        "report",
+        "report.html",
+        "run.json",
+        "stages",
+    }
+    assert Record.read(out / "record.json") == record
+    rows = {(row.scheme, row.images) for row in record.students}
+    assert rows == {
+        ("hard", "rded"),
+        ("labeler", "rded"),
+        ("labeler", "random"),
+        ("teacher@searched", "rded"),
+        ("teacher@published", "rded"),
+        ("stored", "rded"),
+        ("stored@equal-bytes", "rded"),
+        ("hard", "real-equal-passes"),
+        ("hard", "real-whole"),
+    }
+    assert record.ship is not None
+    assert all(row.accuracy.n == (1 if row.images == "real-whole" else 2) for row in record.students)
+
+
+def test_sizes_in_the_record_are_bytes_on_disk(finished: tuple[Path, Record]) -> None:
+    out, record = finished
+    assert record.labeler.bytes == (out / "artifact" / "labeler.safetensors").stat().st_size
+    assert record.labeler.budget_bytes == 4000 >= record.labeler.bytes
+    assert record.artifact_bytes == folder_bytes(out / "artifact")
+    assert record.ship is not None
+    assert record.ship.bytes <= record.artifact_bytes
+    equal = next(row for row in record.students if row.scheme == "stored@equal-bytes")
+    assert equal.label_bytes <= 4000
+
+
+def test_the_artifact_is_sound_and_says_what_the_record_says(finished: tuple[Path, Record]) -> None:
+    out, record = finished
+    assert verify(out / "artifact").ok
+    artifact = load(out / "artifact")
+    assert artifact.labeler.temperature == record.labeler.temperature
+    ours = next(row for row in artifact.figures["students"] if row["scheme"] == "labeler")
+    assert ours["accuracy"]["values"] == list(record.students[1].accuracy.values)
+
+
+def test_students_of_the_artifact_alone_are_those_of_the_run(finished: tuple[Path, Record]) -> None:
+    """`flashdd train` on the shipped folder gives the run's own accuracies, bit for bit."""
+    out, record = finished
+    source = tiny_config().data
+    result = train_from_artifact(
+        out / "artifact", seeds=2, test=source.source, device="cpu", out=out.parent / "s"
+    )
+    assert result["accuracy"] is not None
+    ours = next(row for row in record.students if (row.scheme, row.images) == ("labeler", "rded"))
+    assert result["accuracy"]["values"] == list(ours.accuracy.values)
+    assert len(result["files"]) == 2
+
+
+def test_choices_never_read_test_images(
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """With every test image blackened, the choices and the artifact's parts stay the same, bit for bit."""
+    out, record = finished
+    from flashdd.data import dataset
+    from flashdd.pipeline import real
+
+    opened = dataset.open_dataset
+
+    def blackened(folder: Path) -> Any:
+        data = opened(folder)
+        test = dataset.Split(images=np.zeros_like(data.test.images), labels=data.test.labels)
+        fields = {name: getattr(data, name) for name in data.__dataclass_fields__}
+        return type(data)(**{**fields, "test": test})
+
+    monkeypatch.setattr(real, "open_dataset", blackened)
+    other = run(tiny_config(), tmp_path / "out", cache=tmp_path / "cache")
+    assert other.capacity == record.capacity.model_copy(update={"seconds": other.capacity.seconds})  # type: ignore[union-attr]
+    assert other.labeler.accuracy != record.labeler.accuracy
+    name = "artifact/labeler.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_killed_anywhere_it_ends_with_the_same_bits(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    out, _ = finished
+    script = Path(__file__).with_name("run_tiny.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(script), str(tmp_path / "out"), str(tmp_path / "cache")]
+    dice, kills = random.Random(0), 0
+    while True:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        try:
+            _, errors = process.communicate(timeout=3.5 + 3 * dice.random() if kills < 3 else 150)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            assert not (tmp_path / "out" / "record.json").exists()
+            continue
+        assert process.returncode == 0, errors.decode()[-2000:]
+        break
+    assert kills >= 1
+    found = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert _figures(found) == _figures(json.loads((out / "record.json").read_text()))
+    for path in sorted((out / "artifact").rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "out" / path.relative_to(out)).read_bytes(), path
+
+
+def test_a_finished_run_is_not_made_again(finished: tuple[Path, Record]) -> None:
+    out, record = finished
+    started = time.monotonic()
+    again = run(tiny_config(), out, cache=out.parent / "cache")
+    assert _figures(again.model_dump(mode="json")) == _figures(record.model_dump(mode="json"))
+    assert again.seconds == record.seconds
+    assert time.monotonic() - started < 60
+
+
+def test_an_output_folder_of_another_source_is_refused(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    out, _ = finished
+    with pytest.raises(OutputError, match="holds a run of another data source"):
+        run(tiny_config(data__classes=["0", "1"]), out, cache=out.parent / "cache")
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(OutputError, match="is not empty and holds no flashdd run"):
+        run(tiny_config(), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        run(tiny_config(), tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"images__ipc": 9999}, DataError, r"IPC 9999 is larger than class '\d'.*use --ipc \d+ or less"),
+        (
+            {"labeler__budget": "300"},
+            ConfigError,
+            r"holds no labeler: the smallest that works here is \d+ bytes",
+        ),
+        ({"labeler__max_macs": 1}, ConfigError, "allows no labeler: the smallest that works here is"),
+        ({"teacher__name": "resnet81"}, UnknownNameError, "did you mean 'resnet18'"),
+        ({"student__name": "convnet-9-w4"}, UsageError, "the largest depth there is 3"),
+        ({"images__method": "rdde"}, UnknownNameError, "unknown image method 'rdde': did you mean 'rded'"),
+        ({"protocol__name": "flush"}, UnknownNameError, "did you mean 'flash'"),
+        ({"labeler__stems": ["convolution"]}, UnknownNameError, "did you mean 'conv'"),
+        ({"data__source": "digit"}, UnknownNameError, "did you mean 'digits'"),
+        ({"data__source": "./nowhere"}, DataError, "nowhere"),
+        ({"device": "tpu"}, UsageError, "--device tpu: expected auto, cpu, cuda"),
+        ({"images__factor": 3}, ConfigError, "3 does not divide 8 pixels"),
+    ],
+    ids=str,
+)
+def test_what_can_be_seen_is_refused_before_training(
+    changes: dict[str, Any], error: type[FlashddError], match: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=match):
+        run(tiny_config(**changes), tmp_path / "out", cache=tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_smallest_budget_that_it_names_works() -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(tiny_config(labeler__budget="300"))
+    smallest = int(str(caught.value).split("here is ")[1].split(" ")[0])
+    assert plan(tiny_config(labeler__budget=str(smallest)))["bytes"]["label_budget"] == smallest
+    with pytest.raises(ConfigError):
+        plan(tiny_config(labeler__budget=str(smallest - 1)))
+
+
+def test_under_torchrun_it_says_that_it_works_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="works in one process"):
+        run(tiny_config(), tmp_path / "out")
+
+
+def test_a_folder_of_images_of_mixed_sizes_runs(tmp_path: Path) -> None:
+    random_numbers = np.random.default_rng(0)
+    modes = ["RGB", "L", "RGBA", "P"]
+    for split, count in (("train", 12), ("test", 4)):
+        for label, name in enumerate(("cat", "dog <b>")):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                size = (10 + index % 5, 12 + index % 3)
+                pixels = random_numbers.integers(0, 128, (*size, 3)) + 100 * label
+                image = Image.fromarray(pixels.astype(np.uint8)).convert(modes[index % 4])
+                image.save(folder / f"{index}.png")
+    config = tiny_config(
+        data__source=str(tmp_path / "data"),
+        data__resolution=8,
+        data__classes=["cat", "dog <b>"],
+        labeler__max_macs=20_000,
+    )
+    record = run(config, tmp_path / "out", cache=tmp_path / "cache")
+    assert record.data.shape == (3, 8, 8)
+    assert record.config["data"]["source"] == "data"
+    assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
+    assert "dog <b>" not in (tmp_path / "out" / "report.html").read_text()
+    assert torch.equal(load(tmp_path / "out" / "artifact").labels, torch.tensor([0, 0, 1, 1]))
+
+
+def test_the_plan_counts_what_a_run_may_train(finished: tuple[Path, Record]) -> None:
+    _, record = finished
+    facts = plan(tiny_config())
+    stage = {entry["name"]: entry["what"] for entry in facts["stages"]}
+    assert record.teacher_search is not None
+    trained = sum(candidate.n for candidate in record.teacher_search.candidates)
+    assert stage["teacher-search"].startswith(f"{trained} proxy students")
+    assert record.capacity is not None
+    most = int(stage["capacity"].split("and ")[1].split(" ")[0])
+    assert sum(candidate.n for candidate in record.capacity.candidates) <= most

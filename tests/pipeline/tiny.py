@@ -1,0 +1,30 @@
+"""The smallest whole run: seconds, every stage."""
+
+from __future__ import annotations
+
+from flashdd.core.config import RunConfig, build_config
+
+SETTINGS = [
+    ("data.classes", ["0", "1", "2"]),
+    ("images.ipc", 2),
+    ("images.candidates", 10),
+    ("images.crops", 2),
+    ("teacher.name", "convnet-2-w8"),
+    ("teacher.epochs", 2),
+    ("labeler.budget", "4KB"),
+    ("labeler.max_macs", 9_000),
+    ("labeler.stems", ["strided"]),
+    ("labeler.image_passes", 800),
+    ("search.temperatures", [2.0, 8.0]),
+    ("search.finalists", 2),
+    ("search.finalist_seeds", 3),
+    ("search.student", "convnet-2-w4"),
+    ("student.name", "convnet-2-w4"),
+    ("student.seeds", 2),
+    ("protocol.image_passes", 600),
+    ("device", "cpu"),
+]
+
+
+def tiny_config(**changes: object) -> RunConfig:
+    return build_config({}, [*SETTINGS, *((key.replace("__", "."), value) for key, value in changes.items())])
