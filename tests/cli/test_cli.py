@@ -98,7 +98,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     code, out, _ = _call(capsys, "run", "--dry-run", "--json", "--ipc", "1")
     facts = json.loads(out)
     assert code == 0
-    assert [stage["name"] for stage in facts["stages"]][0] == "data"
+    assert facts["stages"][0]["name"] == "data"
     assert facts["bytes"] == {
         "label_budget": 13407,
         "reference": 44691240,

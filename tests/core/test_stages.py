@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,16 @@ def test_a_changed_file_is_noticed_and_made_again(tmp_path: Path) -> None:
 def test_a_killed_stage_goes_on_after_its_finished_tasks(tmp_path: Path) -> None:
     made: list[str] = []
 
+    def make(name: str) -> str:
+        made.append(name)
+        return name.upper()
+
     def build(work: StageWork, fail: bool) -> Any:
         values = []
         for name in ("a", "b"):
             if fail and name == "b":
                 raise KeyboardInterrupt
-            values.append(work.task(name, lambda n=name: made.append(n) or n.upper()))  # type: ignore[misc]
+            values.append(work.task(name, partial(make, name)))
         return values
 
     with pytest.raises(KeyboardInterrupt):

@@ -107,7 +107,7 @@ def test_the_choice_is_marked(capacity: Search) -> None:
     shown = texts(figures.capacity_figure(capacity, 13408))
     assert "chosen: strided-3-w16, 6.9 KB" in shown
     assert "budget 13.4 KB" in shown
-    assert {"strided", "patch", "conv", "10 KB"} <= set(shown)
+    assert {"strided-2", "strided-3", "patch-2", "conv-3", "10 KB"} <= set(shown)
 
 
 def test_a_budget_beyond_the_candidates_is_not_drawn(capacity: Search) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_the_loop_is_the_plain_loop() -> None:
         pixels, labels = _batch(step)
         loss = F.cross_entropy(twin(pixels), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         expected.append(loss.item())
     assert losses == pytest.approx(expected, rel=1e-6)
@@ -71,7 +72,7 @@ def test_a_resumed_training_is_bitwise_the_uninterrupted_one(
     ema: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    visit = {"visits": [3, 9, 12], "visit": lambda step, net: net(_batch(99)[0]).sum().item()}
+    visit: dict[str, Any] = {"visits": [3, 9, 12], "visit": lambda step, net: net(_batch(99)[0]).sum().item()}
     whole = _model()
     expected = fit(whole, _training(whole, ema=ema, **visit), ENGINE)
 

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -43,6 +43,9 @@ class ViewsSection(Section):
     """horizontal flips; by default on, except for `digits`"""
     augmentation_seed: int = Field(default=0, ge=0, lt=2**63)
     """drives every view; fixed in the artifact and shared by all students"""
+    mix: Literal["cutmix", "cutmix-batch"] = "cutmix"
+    """`cutmix-batch` is the field's habit, one box and permutation per batch: it cannot be replayed, so labels are
+    made at every step and none are stored"""
 
 
 class ImagesSection(Section):

@@ -44,7 +44,7 @@ def epochs_within(
     temperature: float,
     at_most: int,
 ) -> int:
-    """How many epochs, up to `at_most`, a stored scheme may hold within `budget` bytes, manifest included; 0 if none."""
+    """How many epochs, up to `at_most`, a stored scheme may hold within `budget` bytes, manifest included."""
     per_epoch = 2 * images.num_images * images.num_classes
     manifest = _manifest(images, views, at_most, augmentation_seed, temperature, "0" * 64)
     return max(0, min(at_most, (budget - len(canonical_json(manifest))) // per_epoch))

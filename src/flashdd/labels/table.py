@@ -67,7 +67,10 @@ class TableSource(LabelSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What a network says of every view, before scale: a table, or the network where the table would be too big."""
+    """What a network says of every view, before scale.
+
+    A table, or the network itself where the table would be too big or views depend on their batch.
+    """
 
     num_classes: int
     table: Tensor | None
@@ -93,7 +96,7 @@ def make_labels(
     """The labels of `net` (pixels in [0, 1] -> logits, on the device of `views`) for `epochs` epochs of views."""
     net = net.to(views.device).eval()
     table = None
-    if 4 * epochs * views.num_images * num_classes <= LARGEST_TABLE:
+    if views.spec.replayable and 4 * epochs * views.num_images * num_classes <= LARGEST_TABLE:
         table = make_logits(NetworkSource(net, num_classes=num_classes), views, epochs, on_chunk=on_chunk)
     return Labels(num_classes=num_classes, table=table, net=net)
 

@@ -162,7 +162,8 @@ def _student(row: dict[str, Any], students: list[dict[str, Any]]) -> dict[str, A
     kept = {key: row[key] for key in _KEPT}
     full = next(other for other in students if other["scheme"] == "teacher@searched")
     values, base = row["accuracy"].values, full["accuracy"].values
-    if row is not full and row["images"] == full["images"] and len(values) == len(base):
+    comparable = all(row[key] == full[key] for key in ("images", "student", "protocol"))
+    if row is not full and comparable and len(values) == len(base):
         kept["paired_to_teacher"] = paired_difference(values, base)
     return kept
 

@@ -98,6 +98,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
             factor=factor,
             student=student,
             image_passes=config.protocol.image_passes,
+            mix=config.views.mix,
         ),
     )
     budget = parse_budget(config.labeler.budget, yardstick.bytes)

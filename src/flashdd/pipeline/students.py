@@ -73,8 +73,7 @@ def _row_stage(context: Context, data: RealDataset, row: Row) -> dict[str, Any]:
     setup = context.setup
 
     def make(work: StageWork) -> dict[str, Any]:
-        with work.paused():
-            images, source = row.open()
+        images, source = row.open()
         task = StudentTask(
             images=images,
             source=source,

@@ -43,7 +43,7 @@ def accuracy_figure(rows: Sequence[Row]) -> str:
 
 
 def capacity_figure(search: Search, budget_bytes: int | None) -> str:
-    """Proxy accuracy with its standard error against bytes (log), a line for each stem, the choice marked.
+    """Proxy accuracy with its standard error against bytes (log), a line for each stem and depth, the choice marked.
 
     Lines join the best candidate of every size; the other candidates of that size (training lengths,
     temperatures) are faint dots.
@@ -52,10 +52,10 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
     chosen = search.candidates[search.chosen]
     with canvas(_WIDTH, 4.2) as (figure, axes):
         axes.set_xscale("log")
-        families = list(dict.fromkeys(candidate.name.partition("-")[0] for candidate in scored))
-        for number, family in enumerate(families):
-            members = [candidate for candidate in scored if candidate.name.partition("-")[0] == family]
-            _capacity_line(axes, family, members, number)
+        chains = list(dict.fromkeys(chain_name(candidate) for candidate in scored))
+        for number, chain in enumerate(sorted(chains)):
+            members = [candidate for candidate in scored if chain_name(candidate) == chain]
+            _capacity_line(axes, chain, members, number)
         if chosen.proxy_mean is not None:
             _mark_choice(axes, chosen, scored)
         sizes = [candidate.bytes for candidate in scored]
@@ -74,7 +74,7 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
         axes.grid(axis="y")
         axes.set_ylabel("proxy students' accuracy, %")
         axes.set_xlabel("label bytes of the candidate")
-        if len(families) > 1:
+        if len(chains) > 1:
             axes.legend(frameon=False, loc="lower right", labelcolor=INK)
         return to_svg(
             figure,
@@ -181,7 +181,12 @@ def _plain_bars(axes: Axes) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _capacity_line(axes: Axes, family: str, members: Sequence[Candidate], number: int) -> None:
+def chain_name(candidate: Candidate) -> str:
+    """ "strided-3-w16" -> "strided-3": candidates that differ in width alone."""
+    return candidate.name.rpartition("-w")[0] or candidate.name
+
+
+def _capacity_line(axes: Axes, chain: str, members: Sequence[Candidate], number: int) -> None:
     color, marker = SERIES[number % len(SERIES)], _MARKERS[number % len(_MARKERS)]
     axes.scatter(
         [member.bytes for member in members],
@@ -205,7 +210,7 @@ def _capacity_line(axes: Axes, family: str, members: Sequence[Candidate], number
         linewidth=1.6,
         elinewidth=1.1,
         capsize=2.5,
-        label=family,
+        label=chain,
     )
 
 

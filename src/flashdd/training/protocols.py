@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flashdd.core.errors import unknown_name
-from flashdd.data.views import ViewSpec
+from flashdd.data.views import Mix, ViewSpec
 
 _FLASH_PASSES = 50_000
 _RDED_BATCHES = {1: 10, 10: 50, 50: 100}
-_RDED_RATES = {"resnet": 1e-3, "convnet": 1e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +24,7 @@ class Setting:
     factor: int
     student: str
     image_passes: int | None = None
+    mix: Mix = "cutmix"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Protocol:
     """A protocol, resolved for a setting.
 
     steps: optimizer steps of `batch_size` views; span: batches run on over the ends of epochs.
-    lr: peak of AdamW's rate, cosine over `eta` times the training; rate_per_epoch: constant within an epoch.
+    lr: peak of AdamW's rate, cosine over `eta` times the training; it changes every `rate_steps` steps.
     temperature: of the loss; None takes the label source's own.
     """
 
@@ -44,7 +44,7 @@ class Protocol:
     lr: float
     weight_decay: float
     eta: float
-    rate_per_epoch: bool
+    rate_steps: int
     views: ViewSpec
     temperature: float | None
 
@@ -70,12 +70,12 @@ def protocol_from_json(value: Mapping[str, Any]) -> Protocol:
         lr=float(value["lr"]),
         weight_decay=float(value["weight_decay"]),
         eta=float(value["eta"]),
-        rate_per_epoch=bool(value["rate_per_epoch"]),
+        rate_steps=int(value["rate_steps"]),
         views=ViewSpec.from_json(value["views"]),
         temperature=None if temperature is None else float(temperature),
     )
-    if protocol.steps < 1 or protocol.batch_size < 1 or protocol.eta <= 0:
-        raise ValueError("steps, batch_size and eta must be above 0")
+    if min(protocol.steps, protocol.batch_size, protocol.rate_steps) < 1 or protocol.eta <= 0:
+        raise ValueError("steps, batch_size, rate_steps and eta must be above 0")
     return protocol
 
 
@@ -99,8 +99,8 @@ def _flash(setting: Setting) -> Protocol:
         lr=2e-3,
         weight_decay=0.01,
         eta=1.0,
-        rate_per_epoch=False,
-        views=ViewSpec(crop_scale=(0.25, 1.0), flip=setting.flip, mix="cutmix"),
+        rate_steps=1,
+        views=ViewSpec(crop_scale=(0.25, 1.0), flip=setting.flip, mix=setting.mix),
         temperature=None,
     )
 
@@ -109,13 +109,17 @@ def _rded(setting: Setting) -> Protocol:
     """RDED's validation (arXiv 2312.03526 and its released code): 300 epochs, KL at T = 20, cosine to half the rate.
 
     For an IPC that the paper lacks, the batch of the nearest lower one. Twice that from 100 classes on; 100 for
-    the 200 classes of Tiny-ImageNet; never more than there are images.
+    the 200 classes of Tiny-ImageNet; ConvNets on 100 classes take batches of 25 at twice the rate; never more than
+    there are images.
     """
     batch_size = _RDED_BATCHES[max(known for known in _RDED_BATCHES if known <= setting.ipc)]
     if setting.num_classes == 200:
         batch_size = 100
     elif setting.num_classes >= 100:
         batch_size *= 2
+    lr = 1e-3
+    if setting.num_classes == 100 and setting.student.startswith("convnet"):
+        lr, batch_size = 2e-3, 25
     batch_size = min(batch_size, setting.num_images)
     per_epoch = -(-setting.num_images // batch_size)
     epochs = 300 if setting.image_passes is None else max(1, round(setting.image_passes / setting.num_images))
@@ -128,11 +132,11 @@ def _rded(setting: Setting) -> Protocol:
         steps=epochs * per_epoch,
         batch_size=batch_size,
         span=False,
-        lr=_RDED_RATES.get(setting.student.split("-")[0].rstrip("0123456789"), 1e-3),
+        lr=lr,
         weight_decay=0.01,
         eta=2.0,
-        rate_per_epoch=True,
-        views=ViewSpec(shuffle=setting.factor, crop_scale=scale, flip=setting.flip, mix="cutmix"),
+        rate_steps=per_epoch,
+        views=ViewSpec(shuffle=setting.factor, crop_scale=scale, flip=setting.flip, mix=setting.mix),
         temperature=20.0,
     )
 

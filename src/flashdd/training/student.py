@@ -62,12 +62,7 @@ def fit_student(
         steps=protocol.steps,
         loss=loss,
         optimizer=build_optimizer(model, "adamw", lr=protocol.lr, weight_decay=protocol.weight_decay),
-        lr=cosine(
-            protocol.lr,
-            protocol.steps,
-            eta=protocol.eta,
-            steps_per_epoch=order.steps_per_epoch if protocol.rate_per_epoch else 1,
-        ),
+        lr=cosine(protocol.lr, protocol.steps, eta=protocol.eta, steps_per_epoch=protocol.rate_steps),
         visits=visits,
         visit=visit,
     )

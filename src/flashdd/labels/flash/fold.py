@@ -51,7 +51,8 @@ def fold(net: LabelerNet, layers: Sequence[LayerShape]) -> FoldedNet:
     for block in net.layers:
         assert isinstance(block, ConvBlock)
         norm = block.norm
-        assert norm.running_var is not None and norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
         factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         weights.append(block.conv.weight * factor[:, None, None, None])
         biases.append(norm.bias - norm.running_mean * factor)

@@ -1,0 +1,36 @@
+"""The README: its tables are those of the records, its tree is the repository's, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_tables_are_those_of_the_records() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "readme_tables"), "--check"]
+    done = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, f"run scripts/readme_tables {done.stderr}"
+
+
+def test_the_tree_exists_and_captions_are_short() -> None:
+    tree = TEXT.split("<!-- tree -->")[1].split("<!-- /tree -->")[0].strip().strip("`").strip()
+    for line in tree.splitlines():
+        path, caption = re.split(r"\s{2,}", line, maxsplit=1)
+        assert (ROOT / path).exists(), path
+        assert len(caption.split()) < 10, caption
+
+
+def test_recipes_and_commands_that_it_names_exist() -> None:
+    for recipe in re.findall(r"recipes/[\w-]+\.toml", TEXT):
+        assert (ROOT / recipe).exists(), recipe
+    from flashdd.cli.main import app
+
+    commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    used = set(re.findall(r"^\s*flashdd (\w+)", TEXT, flags=re.MULTILINE))
+    assert used == {"run", "inspect", "verify", "train"}
+    assert used <= commands
