@@ -26,14 +26,15 @@ from flashdd.core.progress import Progress, Silent
 from flashdd.core.record import Record
 from flashdd.core.stages import Store
 from flashdd.data.dataset import RealDataset
+from flashdd.data.imageset import ImageSet
 from flashdd.data.sources import SourceFacts, check_source
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish
-from flashdd.pipeline.real import data_stage, network_stage, open_data
+from flashdd.pipeline.real import Network, data_stage, network_stage, open_data
 from flashdd.pipeline.record import build_record, figures_of
 from flashdd.pipeline.reportfiles import write_report_files
-from flashdd.pipeline.search import capacity_search, teacher_search
+from flashdd.pipeline.search import SearchResult, capacity_search, labels_stage, teacher_search
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.students import Material, student_rows
@@ -103,6 +104,7 @@ def _prepare(
 
 def _run(context: Context, data: RealDataset) -> Record:
     setup, progress = context.setup, context.progress
+    commit = source_commit()  # of the code that is running, whatever is committed meanwhile
     (context.out / "record.json").unlink(missing_ok=True)  # it exists for a finished run only
     shares = setup.config.search.checkpoints
     teacher = network_stage(context, data, setup.config.teacher.name, setup.teacher_recipe, shares)
@@ -128,14 +130,37 @@ def _run(context: Context, data: RealDataset) -> Record:
         students=students,
         ship=ship,
         throughput=throughput,
-        seconds={"data": read_json(context.out / "stages" / "data.json")["seconds"]},
-        environment=environment(context.device, commit=source_commit()),
+        seconds=_seconds(context, data, images, teacher, searched, capacity),
+        environment=environment(context.device, commit=commit),
         artifact_bytes=folder_bytes(context.out / "artifact"),
     )
     record.write(context.out / "record.json")
     build_report(context.out)
     progress.close()
     return record
+
+
+def _seconds(
+    context: Context,
+    data: RealDataset,
+    images: ImageSet,
+    teacher: Network,
+    searched: SearchResult,
+    capacity: SearchResult,
+) -> dict[str, float]:
+    """Of the stages that the others share: decoding, the teacher's labels, the rungs' training."""
+    setup = context.setup
+    shares = {entry.candidate.setting.share for entry in searched.measured}
+    labels = [labels_stage(context, teacher, share, images)[0] for share in sorted(shares)]
+    names = sorted({entry.candidate.rung.name for entry in capacity.measured})
+    rungs = [
+        network_stage(context, data, name, setup.member_recipe, setup.config.search.checkpoints) for name in names
+    ]
+    return {
+        "data": read_json(context.out / "stages" / "data.json")["seconds"],
+        "labels": sum(stage.seconds for stage in labels),
+        "members": sum(network.stage.seconds for network in rungs),
+    }
 
 
 def claim_output(out: Path, facts: SourceFacts) -> None:
