@@ -71,6 +71,7 @@ def test_views_that_depend_on_the_batch_are_not_replayed() -> None:
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:
-    labeler = make_labeler().with_settings(temperature=1.0, logit_scale=float("inf"))
+    labeler = make_labeler()
+    labeler.logit_scale = float("inf")
     with pytest.raises(DataError, match="logits that are not finite"):
         replay(make_images(), VIEWS, 7, labeler)

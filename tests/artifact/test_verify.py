@@ -172,7 +172,8 @@ def test_one_changed_image_behind_hashes_made_anew(folder: Path) -> None:
 
 
 def test_logits_that_are_not_finite_fail(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    infinite = make_labeler().with_settings(temperature=4.0, logit_scale=float("nan"))
+    infinite = make_labeler()
+    infinite.logit_scale = float("nan")
     monkeypatch.setattr("flashdd.artifact.read.read_labeler", lambda path: infinite)
     assert failed(verify(folder)) == ["replayed labels"]
 

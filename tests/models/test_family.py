@@ -12,6 +12,8 @@ from flashdd.models.family import (
     LabelerSpec,
     LayerShape,
     ladder,
+    shrink_factor,
+    shrunk,
     spec_layers,
     spec_size,
 )
@@ -119,22 +121,41 @@ def test_a_block_is_convolution_norm_relu_pool() -> None:
         (28, {"conv-3", "conv-2", "strided-3", "strided-2", "patch-3", "patch-2"}),
         (32, {"conv-3", "conv-2", "strided-3", "strided-2", "patch-3", "patch-2"}),
         (64, {"conv-4", "conv-3", "strided-4", "strided-3", "patch-4", "patch-3"}),
+        (224, {"conv-4", "conv-3", "strided-4", "strided-3", "patch-4", "patch-3"}),
     ],
 )
 def test_chains_of_the_ladder(side: int, chains: set[str]) -> None:
     rungs = ladder((3, side, side), 10)
     assert {f"{spec.stem}-{spec.depth}" for spec in rungs} == chains
-    narrow = [2, 3] if side < 16 else []
     for chain in chains:
         widths = sorted(spec.width for spec in rungs if spec.name.startswith(f"{chain}-w"))
-        assert widths == [*narrow, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+        assert widths == [4, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+
+
+@pytest.mark.parametrize(("classes", "deepest"), [(10, 3), (100, 4), (1000, 5)])
+def test_heads_of_many_classes_sit_on_smaller_grids(classes: int, deepest: int) -> None:
+    assert max(spec.depth for spec in ladder(CIFAR, classes) if spec.stem == "strided") == deepest
+
+
+def test_large_images_are_pooled_before_the_first_layer() -> None:
+    shape = (3, 150, 130)
+    spec = LabelerSpec(stem="strided", depth=3, width=4)
+    assert (shrink_factor(shape), shrunk(shape), shrink_factor((3, 64, 64))) == (3, (3, 50, 43), 1)
+    net = LabelerNet(spec_layers(spec, shape, 5), shrink_factor(shape)).eval()
+    plain = LabelerNet(spec_layers(spec, shrunk(shape), 5)).eval()
+    plain.load_state_dict(net.state_dict())
+    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    pooled = images[:, :, :150, :129].view(2, 3, 50, 3, 43, 3).mean((3, 5))
+    with torch.no_grad():
+        torch.testing.assert_close(net(images), plain(pooled))
+    assert size_of(net, shape) == spec_size(spec, shape, 5)
 
 
 def test_the_ladder_climbs() -> None:
     rungs = ladder(CIFAR, 10)
     params = [spec_size(spec, CIFAR, 10).params for spec in rungs]
     assert params == sorted(params)
-    assert len({spec.name for spec in rungs}) == len(rungs) == 66
+    assert len({spec.name for spec in rungs}) == len(rungs) == 60
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,7 @@ def soft_labels(labeler: Labeler, pixels: Tensor) -> Tensor:
 
 
 class ViewBatches:
-    """Batches of (views, soft labels), see `Artifact.batches`; iterating again gives the same batches.
-
-    The order is that of the library's own students of the same seed.
-    """
+    """Batches of (views, soft labels), see `Artifact.batches`; iterating again gives the same batches."""
 
     def __init__(
         self,

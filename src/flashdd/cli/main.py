@@ -175,7 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except FlashddError as error:
         _say(str(error))
         sys.exit(error.exit_code)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if (
+            not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError"
+        ):  # torch's, not loaded here
+            raise
         _say("out of memory: use a smaller teacher or student, or a machine with more memory.")
         sys.exit(FlashddError.exit_code)
     sys.exit(0)

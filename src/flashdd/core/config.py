@@ -35,6 +35,15 @@ class DataSection(Section):
     label_column: str | None = None
     """the label's column, where a dataset has several"""
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _indices(cls, value: Any) -> Any:
+        return (
+            [str(entry) if type(entry) is int else entry for entry in value]
+            if isinstance(value, list)
+            else value
+        )
+
 
 class ViewsSection(Section):
     """What augmentation depends on the data rather than on the protocol."""
@@ -83,8 +92,13 @@ class LabelerSection(Section):
     max_epochs: int = Field(default=60, ge=1)
     """a small dataset is not repeated more often than this"""
     batch_size: int = Field(default=128, ge=2)
-    stems: tuple[str, ...] = ("conv", "strided", "patch")
+    stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
     """the chains of the ladder that are climbed"""
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value
 
 
 class SearchSection(Section):
@@ -111,6 +125,15 @@ class SearchSection(Section):
     def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if not values or any(value <= 0 for value in values):
             raise ValueError("needs at least one number, all above 0")
+        return values
+
+    @field_validator("temperatures", "logit_scales")
+    @classmethod
+    def _short(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(value >= 1000 or round(value, 2) != value for value in values):
+            raise ValueError(
+                "needs numbers below 1000 with at most two decimals: they stand in the labeler's file"
+            )
         return values
 
     @field_validator("checkpoints")

@@ -26,8 +26,12 @@ def resolve_device(name: str) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     if name == "cuda" or name.startswith("cuda:"):
-        if torch.cuda.is_available():
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = name.removeprefix("cuda").removeprefix(":") or "0"
+        if index.isdecimal() and int(index) < count:
             return torch.device(name)
+        if count:
+            raise UsageError(f"--device {name}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}.")
         raise UsageError(
             f"--device {name}: this PyTorch sees no CUDA device; use --device cpu or --device auto."
         )
@@ -70,12 +74,21 @@ def deterministic() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
+        torch.backends.cudnn.benchmark = before[0]
+        torch.use_deterministic_algorithms(before[1])
+
+
+def training_precision(setting: str, device: torch.device) -> str:
+    """Fabric's name of the precision that `auto` stands for: bf16-mixed on CUDA, 32-true elsewhere."""
+    if setting != "auto":
+        return setting
+    return "bf16-mixed" if device.type == "cuda" else "32-true"
 
 
 def _cpu_name() -> str:

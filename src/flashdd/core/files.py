@@ -25,9 +25,11 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StorageError) or error.errno is None:
+        # numpy reports a full disk as "N requested and M written", without a number
+        cut_off = error.errno is None and "requested and" in str(error)
+        if isinstance(error, StorageError) or (error.errno is None and not cut_off):
             raise
-        if error.errno in _NO_SPACE:
+        if cut_off or error.errno in _NO_SPACE:
             raise StorageError(
                 f"no space left while writing {path}: free some space on that disk, or choose another folder "
                 "with --out or --cache, and start again; finished stages are kept."

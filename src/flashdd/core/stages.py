@@ -111,9 +111,6 @@ class Store:
     def folder(self, name: str, *, revision: int, config: Any, inputs: Mapping[str, str]) -> Path:
         return self.root / f"{name}-{self.key(name, revision, config, inputs)}"
 
-    def is_made(self, name: str, *, revision: int, config: Any, inputs: Mapping[str, str]) -> bool:
-        return (self.folder(name, revision=revision, config=config, inputs=inputs) / "stage.json").exists()
-
     def make(
         self,
         name: str,

@@ -91,6 +91,7 @@ def _list(name: str, location: str, label_column: str | None) -> SourceListing:
         class_names=tuple(str(key) for key in class_names or keys),
         train=listing("train"),
         test=listing(test),
+        fingerprint="/".join(splits[split]._fingerprint for split in ("train", test)),
     )
 
 

@@ -52,6 +52,8 @@ class SourceListing:
     class_names: tuple[str, ...]
     train: SplitListing
     test: SplitListing
+    fingerprint: str = ""
+    """Changes when the source's content does, where the source's library keeps one."""
 
 
 def pick_classes(listing: SourceListing, wanted: Sequence[str]) -> SourceListing:

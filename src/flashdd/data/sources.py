@@ -66,6 +66,8 @@ class SourceFacts:
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
     """Images per class in train, before the validation split is cut."""
+    train_counts: tuple[int, ...]
+    """Images per class in train, after."""
     num_train: int
     """After the validation split is cut."""
     num_val: int
@@ -73,6 +75,8 @@ class SourceFacts:
     shape: Shape
     """(C, H, W) after resizing, from the headers of a sample of images: should they differ from the rest
     in size or color, `prepare` may find another one."""
+    fingerprint: str = ""
+    """Of a Hugging Face dataset: changes with its content."""
 
     @property
     def num_classes(self) -> int:
@@ -89,17 +93,21 @@ def check_source(options: SourceOptions) -> SourceFacts:
     listing = _list(options)
     with quiet_pillow():
         survey = _survey(listing, sample=_SAMPLE)
-    num_val = len(validation_rows(listing.train.labels, options.validation))
-    counts = np.bincount(listing.train.labels, minlength=len(listing.class_names))
+    held_out = validation_rows(listing.train.labels, options.validation)
+    classes = len(listing.class_names)
+    counts = np.bincount(listing.train.labels, minlength=classes)
+    left = counts - np.bincount(listing.train.labels[held_out], minlength=classes)
     return SourceFacts(
         name=listing.name,
         source=listing.kind,
         class_names=listing.class_names,
         class_counts=tuple(int(count) for count in counts),
-        num_train=len(listing.train) - num_val,
-        num_val=num_val,
+        train_counts=tuple(int(count) for count in left),
+        num_train=len(listing.train) - len(held_out),
+        num_val=len(held_out),
         num_test=len(listing.test),
         shape=survey.shape(options.resolution),
+        fingerprint=listing.fingerprint,
     )
 
 

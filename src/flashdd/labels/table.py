@@ -74,12 +74,13 @@ class Labels:
 
     num_classes: int
     table: Tensor | None
-    net: nn.Module
+    net: nn.Module | None
 
     def source(self, *, temperature: float, logit_scale: float = 1.0) -> LabelSource:
         """The labels at a temperature and scale; neither needs the network again."""
         if self.table is not None:
             return TableSource(self.table, temperature=temperature, logit_scale=logit_scale)
+        assert self.net is not None, "labels are a table or a network"
         return NetworkSource(
             self.net, num_classes=self.num_classes, temperature=temperature, logit_scale=logit_scale
         )

@@ -17,13 +17,16 @@ Stem = Literal["conv", "strided", "patch"]
 STEMS: tuple[Stem, ...] = ("conv", "strided", "patch")
 WIDTHS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 TINY_PIXELS = 16
+LARGEST_GRID = 64
+"""Larger images are average-pooled to at most this before the first layer: labels of a 224-pixel view need not be
+made at 224 pixels, and the reference's own first layers shrink it, too."""
 MAX_DEPTH = 99
 _NAME = re.compile(r"(conv|strided|patch)-([1-9]\d?)-w([1-9]\d{0,3})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelerSpec:
-    """One member of the family.
+    """One member of the family; images above 64 pixels are average-pooled first (`shrink_factor`).
 
     "conv": `depth` x [3x3 convolution, norm, ReLU, 2x2 average pool], that is ConvNet-d-w.
     "strided": `depth` 3x3 convolutions of stride 2, the first `width` wide, the others 1.5 times that.
@@ -81,11 +84,11 @@ def spec_layers(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int
 
     Raises UsageError, with the largest depth, when the resolution does not carry `spec`.
     """
-    channels, height, width = shape
+    channels, height, width = shrunk(shape)
     largest = largest_depth(spec.stem, shape)
     if spec.depth > largest:
         remedy = f"the largest depth of '{spec.stem}' there is {largest}" if largest else "take larger images"
-        raise UsageError(f"{spec.name} is too deep for images of {height}x{width} pixels: {remedy}.")
+        raise UsageError(f"{spec.name} is too deep for images of {shape[1]}x{shape[2]} pixels: {remedy}.")
     layers: list[LayerShape] = []
     for index in range(spec.depth):
         layer = _convolution(spec, index, channels, (height, width))
@@ -94,6 +97,17 @@ def spec_layers(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int
         channels = layer.outputs
         layers.append(layer)
     return [*layers, LayerShape(outputs=num_classes, inputs=channels * height * width, head=True)]
+
+
+def shrink_factor(shape: tuple[int, int, int]) -> int:
+    """Side of the average pool before the first layer, for images of `shape` (C, H, W): 1 up to 64 pixels."""
+    return -(-max(shape[1:]) // LARGEST_GRID)
+
+
+def shrunk(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(C, H, W) after that pool."""
+    factor = shrink_factor(shape)
+    return shape[0], shape[1] // factor, shape[2] // factor
 
 
 def _convolution(spec: LabelerSpec, index: int, channels: int, grid: tuple[int, int]) -> LayerShape:
@@ -120,7 +134,7 @@ def largest_depth(stem: Stem, shape: tuple[int, int, int]) -> int:
 
     conv: a pixel must remain. strided: no layer may read a single pixel. patch: 3x3 layers need a grid.
     """
-    side = min(shape[1:])
+    side = min(shrunk(shape)[1:])
     if stem == "conv":
         return side.bit_length() - 1
     if stem == "strided":
@@ -130,7 +144,7 @@ def largest_depth(stem: Stem, shape: tuple[int, int, int]) -> int:
 
 def spec_size(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int) -> Size:
     """`count.size_of` of the network of `spec`, by arithmetic alone: no network is made."""
-    _, height, width = shape
+    _, height, width = shrunk(shape)
     params = macs = 0
     for layer in spec_layers(spec, shape, num_classes):
         if layer.head:
@@ -149,10 +163,11 @@ def ladder(shape: tuple[int, int, int], num_classes: int) -> list[LabelerSpec]:
     """The candidates of capacity search for images of `shape` (C, H, W), by increasing parameters.
 
     Every stem at two depths, the one that ends on a grid of about 4x4 and the one above, so 2 and 1 at 8
-    pixels, 3 and 2 at 32, 4 and 3 at 64, as far as the resolution allows them, times the widths. No budget.
+    pixels, 3 and 2 at 32, 4 and 3 at 64, as far as the resolution allows them, times the widths. From 50 classes
+    on one deeper, from 500 two: a head costs a weight per class and cell of the last grid. No budget.
     """
-    side = min(shape[1:])
-    depth = max(2, (side - 1).bit_length() - 2)
+    side = min(shrunk(shape)[1:])
+    depth = max(2, (side - 1).bit_length() - 2) + (num_classes >= 50) + (num_classes >= 500)
     specs = [
         LabelerSpec(stem=stem, depth=d, width=w)
         for stem in STEMS
@@ -189,18 +204,21 @@ class ConvBlock(nn.Module):
 class LabelerNet(nn.Module):
     """The network of `layers`, the last of them the head: `spec_layers(...)`, or those that pruning left.
 
+    shrink: side of the average pool before them, `shrink_factor(...)`.
+
     Input: normalized float32 (N, C, H, W). Output: logits float32 (N, num_classes).
     """
 
-    def __init__(self, layers: Sequence[LayerShape]) -> None:
+    def __init__(self, layers: Sequence[LayerShape], shrink: int = 1) -> None:
         super().__init__()
+        self.shrink = shrink
         *convolutions, head = layers
         assert [layer.head for layer in layers] == [False] * len(convolutions) + [True]
         self.layers = nn.ModuleList(ConvBlock(layer) for layer in convolutions)
         self.head = nn.Linear(head.inputs, head.outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images
+        x = images if self.shrink == 1 else F.avg_pool2d(images, self.shrink)
         for layer in self.layers:
             x = layer(x)
         logits: Tensor = self.head(x.flatten(1))

@@ -9,7 +9,7 @@ from torch import nn
 from flashdd.core.errors import unknown_name
 from flashdd.models.convnet import ConvNet
 from flashdd.models.count import Size, size_of
-from flashdd.models.family import STEMS, LabelerNet, LabelerSpec, spec_layers
+from flashdd.models.family import STEMS, LabelerNet, LabelerSpec, shrink_factor, spec_layers
 from flashdd.models.initialize import ConvRule, initialized, on_meta
 from flashdd.models.resnet import ResNet18
 
@@ -50,5 +50,5 @@ def _construct(name: str, num_classes: int, shape: tuple[int, int, int]) -> nn.M
             instance_norm=match[3] is not None,
         )
     if name.startswith(tuple(f"{stem}-" for stem in STEMS)):
-        return LabelerNet(spec_layers(LabelerSpec.parse(name), shape, num_classes))
+        return LabelerNet(spec_layers(LabelerSpec.parse(name), shape, num_classes), shrink_factor(shape))
     raise unknown_name("model", name, _KNOWN)

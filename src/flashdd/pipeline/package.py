@@ -104,6 +104,8 @@ def _provenance(setup: Setup, data: RealDataset) -> dict[str, Any]:
         "images": {"method": config.images.method, "ipc": config.images.ipc},
         "teacher": config.teacher.name,
         "student": setup.student,
+        "precision": config.precision,
+        "label_column": config.data.label_column,
         "seed": config.seed,
     }
 

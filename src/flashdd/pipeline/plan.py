@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flashdd.core.config import RunConfig
+from flashdd.core.device import resolve_device
 from flashdd.data.sources import check_source
 from flashdd.pipeline.setup import Setup, resolve, source_options
 
@@ -14,6 +15,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
 
     Raises UsageError for everything that would be refused before training.
     """
+    resolve_device(config.device)
     setup = resolve(config, check_source(source_options(config)))
     artifact = setup.facts.shape[0] * setup.facts.shape[1] * setup.facts.shape[2] * setup.num_images
     return {

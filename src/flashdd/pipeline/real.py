@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from flashdd.core.files import write_atomic
+from flashdd.core.files import canonical_json, sha256_bytes, write_atomic
 from flashdd.core.progress import Progress
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork, Store
@@ -42,7 +42,9 @@ def data_stage(store: Store, options: SourceOptions, facts: SourceFacts, progres
     config = {
         "source": facts.name,
         "kind": facts.source,
-        "fingerprint": _fingerprint(options.source),
+        "fingerprint": [facts.fingerprint, _fingerprint(options.source)],
+        "class_names": list(facts.class_names),
+        "counts": [list(facts.class_counts), facts.num_test],
         "resolution": options.resolution,
         "classes": options.classes,
         "validation": options.validation,
@@ -52,15 +54,15 @@ def data_stage(store: Store, options: SourceOptions, facts: SourceFacts, progres
 
 
 def _fingerprint(source: str) -> str:
-    """Stands for a folder's files: their names, sizes and times; empty for data that no folder holds."""
-    folder = Path(source)
-    digest = hashlib.sha256()
-    if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
+    """Stands for a folder's files, links followed: names, sizes and times; empty for data that no folder holds."""
+    lines = []
+    for folder, _, names in os.walk(source, followlinks=True):
+        for name in names:
+            path = Path(folder, name)
             if path.is_file():
                 facts = path.stat()
-                digest.update(f"{path.relative_to(folder)}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+                lines.append(f"{path.relative_to(source)}|{facts.st_size}|{facts.st_mtime_ns}")
+    return sha256_bytes(canonical_json(sorted(lines)))
 
 
 def open_data(stage: StageResult) -> RealDataset:
@@ -101,15 +103,15 @@ def network_stage(
     """Train `name` on the real training split; snapshots at `shares` (ascending, the last 1) of the training."""
     seed = derive(context.setup.config.seed, "network", name)
     total = recipe.steps(len(data.train.labels))
-    steps = dict(zip(snapshot_steps(total, shares), sorted(shares), strict=True))
+    steps = snapshot_steps(total, shares)
 
     def make(work: StageWork) -> dict[str, Any]:
         net = build(name, num_classes=data.num_classes, shape=data.shape, seed=derive(seed, "initialization"))
         context.progress.start(f"train {name}", total)
 
         def visit(step: int, model: nn.Module) -> dict[str, float]:
-            path = work.folder / f"network-{steps[step]:g}.safetensors"
-            write_atomic(path, save(state_on_cpu(model)))
+            for share in steps[step]:
+                write_atomic(work.folder / f"network-{share:g}.safetensors", save(state_on_cpu(model)))
             work.tick()
             return {split: _accuracy(model, data, split) for split in ("val", "test")}
 
@@ -124,7 +126,7 @@ def network_stage(
             checkpoint=work.folder / "checkpoints" / "training.pt",
             on_step=work.step,
         )
-        return {f"{steps[step]:g}": value for step, value in fitted.visited}
+        return {f"{share:g}": value for step, value in fitted.visited for share in steps[step]}
 
     stage = context.shared.make(
         f"network-{name}",

@@ -40,7 +40,7 @@ def build_record(
     content = {
         "flashdd": __version__,
         "format": RECORD_FORMAT,
-        "config": _config(setup, data),
+        "config": resolved_config(setup, data),
         "environment": environment,
         "data": _data(data),
         "reference": _size(setup.reference.params, setup.reference.bytes, setup.reference.macs),
@@ -72,7 +72,7 @@ def build_record(
             "ship": ship["seconds"],
         },
         "artifact_bytes": artifact_bytes,
-        "notes": _notes(context, data),
+        "notes": _notes(context, data, rows),
     }
     return Record.model_validate(_plain(content))
 
@@ -101,7 +101,7 @@ def _plain(value: Any) -> Any:
     return dump(mode="json", exclude_unset=True) if dump is not None else value
 
 
-def _config(setup: Setup, data: RealDataset) -> dict[str, Any]:
+def resolved_config(setup: Setup, data: RealDataset) -> dict[str, Any]:
     """The configuration without paths: the data's name stands for where they lay."""
     config: dict[str, Any] = setup.config.model_dump(mode="json")
     config["data"]["source"] = data.name
@@ -168,8 +168,15 @@ def _student(row: dict[str, Any], students: list[dict[str, Any]]) -> dict[str, A
     return kept
 
 
-def _notes(context: Context, data: RealDataset) -> list[str]:
+def _notes(context: Context, data: RealDataset, rows: list[dict[str, Any]]) -> list[str]:
     notes = []
+    schemes = {row["scheme"] for row in rows}
+    if "stored" not in schemes:
+        notes.append("No stored labels: their table is over 2 GB, or the views cannot be replayed.")
+    elif "stored@equal-bytes" not in schemes:
+        notes.append(
+            "No stored labels at equal bytes: not one epoch of float16 labels fits the label budget."
+        )
     if context.device.type == "cpu":
         notes.append("CPU-sized: trained and timed on a CPU.")
     if data.name == "digits":

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import base64
-import io
 import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from flashdd.artifact.read import Artifact
 from flashdd.core.files import canonical_json, write_atomic
-from flashdd.data.imageset import ImageSet
+from flashdd.data.imageset import ImageSet, encode_png
 from flashdd.data.views import ViewMaker
+from flashdd.labels.table import canonical_chunks
+from flashdd.training.losses import soft_targets
 
 _PER_CLASS = 10
 _LARGEST_MATRIX = 200
+_LARGEST_GALLERY = 50
 _EPOCHS = 10
 
 
@@ -40,29 +41,22 @@ def _write(path: Path, value: Any) -> None:
 
 def _gallery(images: ImageSet) -> list[dict[str, Any]]:
     classes = []
-    for label, name in enumerate(images.class_names):
+    for label, name in enumerate(images.class_names[:_LARGEST_GALLERY]):
         rows = images.images[images.labels == label][:_PER_CLASS]
-        classes.append({"name": name, "png": [_png(row) for row in rows]})
+        classes.append(
+            {"name": name, "png": [base64.b64encode(encode_png(row.numpy())).decode() for row in rows]}
+        )
     return classes
-
-
-def _png(image: torch.Tensor) -> str:
-    pixels = image.permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _mean_labels(artifact: Artifact) -> list[list[float]]:
     """Row c: the mean soft label of class c's views, over the first epochs."""
     views = ViewMaker(artifact.images, artifact.views, seed=artifact.augmentation_seed)
     labeler = artifact.labeler.to("cpu")
-    ids = torch.arange(len(artifact.labels))
     total = torch.zeros(len(artifact.class_names), len(artifact.class_names), dtype=torch.float64)
-    for epoch in range(_EPOCHS):
-        logits = labeler.logits_of(views.make(torch.full_like(ids, epoch), ids).pixels)
-        soft = torch.softmax(logits / artifact.labeler.temperature, dim=1).double()
-        total.index_add_(0, artifact.labels, soft)
+    for epochs, ids in canonical_chunks(_EPOCHS, len(artifact.labels)):
+        logits = labeler.logits_of(views.make(epochs, ids).pixels)
+        total.index_add_(0, artifact.labels[ids], soft_targets(logits, artifact.labeler.temperature).double())
     counts = torch.bincount(artifact.labels, minlength=len(artifact.class_names))
     mean: list[list[float]] = (total / (_EPOCHS * counts[:, None])).tolist()
     return mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from flashdd import __version__
 from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig
-from flashdd.core.device import deterministic, environment, resolve_device
+from flashdd.core.device import deterministic, environment, resolve_device, training_precision
 from flashdd.core.errors import OutputError, UsageError
 from flashdd.core.files import (
     canonical_json,
@@ -32,7 +33,7 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish
 from flashdd.pipeline.real import Network, data_stage, network_stage, open_data
-from flashdd.pipeline.record import build_record, figures_of
+from flashdd.pipeline.record import build_record, figures_of, resolved_config
 from flashdd.pipeline.reportfiles import write_report_files
 from flashdd.pipeline.search import SearchResult, capacity_search, labels_stage, teacher_search
 from flashdd.pipeline.setup import resolve, source_options
@@ -87,15 +88,12 @@ def _prepare(
     stage = data_stage(shared, source_options(config), facts, progress)
     data = open_data(stage)
     setup = resolve(config, replace(facts, shape=data.shape))
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if device.type == "cuda" else "32-true"
     context = Context(
         setup=setup,
         out=out,
         shared=shared,
         local=Store(out / "stages", identity=identity, progress=progress),
-        engine=Engine(device, precision=precision),
+        engine=Engine(device, precision=training_precision(config.precision, device)),
         progress=progress,
     )
     write_atomic(out / "stages" / "data.json", canonical_json({"seconds": stage.seconds}))
@@ -105,7 +103,7 @@ def _prepare(
 def _run(context: Context, data: RealDataset) -> Record:
     setup, progress = context.setup, context.progress
     commit = source_commit()  # of the code that is running, whatever is committed meanwhile
-    (context.out / "record.json").unlink(missing_ok=True)  # it exists for a finished run only
+    _make_way(context, data)
     shares = setup.config.search.checkpoints
     teacher = network_stage(context, data, setup.config.teacher.name, setup.teacher_recipe, shares)
     image_stage = images_stage(context, data, teacher, setup.config.images.method)
@@ -139,6 +137,15 @@ def _run(context: Context, data: RealDataset) -> Record:
     record.write(context.out / "record.json")
     progress.close()
     return record
+
+
+def _make_way(context: Context, data: RealDataset) -> None:
+    """A record stands for a finished run: one of another configuration goes, this one's stays until it is replaced."""
+    path = context.out / "record.json"
+    if path.exists() and read_json(path).get("config") != resolved_config(context.setup, data):
+        path.unlink()
+    for stray in context.out.glob(".artifact.*"):  # a kill in the middle of publishing
+        shutil.rmtree(stray)
 
 
 def _seconds(
@@ -190,12 +197,15 @@ def claim_output(out: Path, facts: SourceFacts) -> None:
 
 
 def source_commit() -> str | None:
-    """The commit of the checkout that flashdd runs from; None for an installed package."""
+    """The commit of the checkout that flashdd runs from, `-dirty` if files differ; None for an installed package."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None
     try:
         command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        changes = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
+        dirty = subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip()
+        return f"{commit}-dirty" if dirty else commit
     except (OSError, subprocess.CalledProcessError):
         return None

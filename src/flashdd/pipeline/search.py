@@ -21,7 +21,7 @@ from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.capacity import Candidate, Measured, Rung, SearchBudget, Setting, search
 from flashdd.labels.flash.labeler import Labeler, quantize_member
 from flashdd.labels.table import Labels, make_labels, read_table, write_table
-from flashdd.models.family import LabelerNet, LabelerSpec, spec_layers
+from flashdd.models.family import LabelerNet, LabelerSpec, shrink_factor, spec_layers
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.students.train import StudentTask, train_student
@@ -69,7 +69,7 @@ def labels_stage(
     )
     path = stage.folder / "logits.npy"
     table = read_table(path) if path.exists() else None
-    net = network.open(share).to(context.device)
+    net = None if table is not None else network.open(share).to(context.device)
     return stage, Labels(num_classes=images.num_classes, table=table, net=net)
 
 
@@ -143,7 +143,9 @@ def packed_member(network: Network, share: float, setting: Setting | None = None
     spec = member_spec(network.name)
     net = network.open(share).net
     if not isinstance(net, LabelerNet):  # a ConvNet: the same layers in the same order, under other names
-        member_net = LabelerNet(spec_layers(spec, data.shape, data.num_classes)).eval()
+        member_net = LabelerNet(
+            spec_layers(spec, data.shape, data.num_classes), shrink_factor(data.shape)
+        ).eval()
         pairs = zip(member_net.state_dict(), net.state_dict().values(), strict=True)
         member_net.load_state_dict(dict(pairs))
         net = member_net

@@ -81,12 +81,14 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     classes, shape, ipc = facts.num_classes, facts.shape, config.images.ipc
     if config.images.method not in METHODS:
         raise unknown_name("image method", config.images.method, METHODS)
-    factor = config.images.factor or (default_factor(shape[1]) if config.images.method == "rded" else 1)
+    factor = _factor(config, shape)
     _check_counts(config, facts, factor)
     flip = facts.source != "digits" if config.views.flip is None else config.views.flip
     student = config.student.name or default_student(shape)
     student_size = size_of_name(student, num_classes=classes, shape=shape)
     teacher_size = size_of_name(config.teacher.name, num_classes=classes, shape=shape)
+    proxy = config.search.student or _proxy(student, student_size, shape, classes)
+    size_of_name(proxy, num_classes=classes, shape=shape)  # raises what is wrong with the name
     yardstick = reference(classes, shape)
     protocol = resolve_protocol(
         config.protocol.name,
@@ -102,21 +104,20 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         ),
     )
     budget = parse_budget(config.labeler.budget, yardstick.bytes)
-    share = budget / yardstick.bytes / _CLAIMED_SHARE
-    max_macs = config.labeler.max_macs or int(yardstick.macs / _CLAIMED_SPEED * max(1.0, share))
+    max_macs = config.labeler.max_macs or default_max_macs(yardstick, budget)
     return Setup(
         config=config,
         facts=facts,
         flip=flip,
         factor=factor,
         student=student,
-        proxy=config.search.student or _proxy(student, student_size, shape, classes),
+        proxy=proxy,
         protocol=protocol,
         reference=yardstick,
         teacher_size=teacher_size,
         budget_bytes=budget,
         max_macs=max_macs,
-        families=_families(config, shape, classes, budget, max_macs),
+        families=_families(config, yardstick, shape, classes, budget, max_macs),
         settings=_settings(config, protocol),
         member_recipe=_member_recipe(config, facts, flip),
         teacher_recipe=ClassifierRecipe(
@@ -126,20 +127,30 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
 
 
 def _check_counts(config: RunConfig, facts: SourceFacts, factor: int) -> None:
-    needed = config.images.ipc * factor**2
+    ipc, needed = config.images.ipc, config.images.ipc * factor**2
     if facts.shape[1] % factor or facts.shape[2] % factor:
         raise ConfigError(
             f"images.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor."
         )
-    for name, count in zip(facts.class_names, facts.class_counts, strict=True):
-        left = count - round(count * config.data.validation)
+    for name, left in zip(facts.class_names, facts.train_counts, strict=True):
         if left < needed:
-            mosaic = f" ({factor**2} crops each)" if factor > 1 else ""
+            most = left // factor**2
+            remedy = f"use --ipc {most} or less" if most else "use --set images.factor=1"
+            mosaic = f", {factor**2} of which make an image" if factor > 1 else ""
             raise DataError(
-                f"IPC {config.images.ipc} is larger than class '{name}', which has {left} training images once "
-                f"{config.data.validation:.0%} are held out{mosaic}: use --ipc {max(1, left // factor**2)} or less, "
-                "or add images."
+                f"IPC {ipc} is larger than class '{name}', which has {left} training images after the validation "
+                f"split{mosaic}: {remedy}, or add images."
             )
+
+
+def _factor(config: RunConfig, shape: Shape) -> int:
+    if config.images.method == "rded":
+        return config.images.factor or default_factor(shape[1])
+    if config.images.factor not in (None, 1):
+        raise ConfigError(
+            f"images.factor: {config.images.method} images are no mosaics; leave it out, or take rded."
+        )
+    return 1
 
 
 def _proxy(student: str, size: Size, shape: Shape, classes: int) -> str:
@@ -192,8 +203,14 @@ def widest(spec: LabelerSpec, shape: Shape, classes: int, budget: int, max_macs:
     return LabelerSpec(stem=spec.stem, depth=spec.depth, width=low)
 
 
+def default_max_macs(yardstick: Size, budget: int) -> int:
+    """reference MACs / 843.81, times the budget's multiple of 0.03 % of the reference where it is more than that."""
+    multiple = max(1.0, budget / (_CLAIMED_SHARE * yardstick.bytes))
+    return int(yardstick.macs / _CLAIMED_SPEED * multiple)
+
+
 def _families(
-    config: RunConfig, shape: Shape, classes: int, budget: int, max_macs: int
+    config: RunConfig, yardstick: Size, shape: Shape, classes: int, budget: int, max_macs: int
 ) -> tuple[tuple[tuple[Rung, ...], ...], ...]:
     """Per stem and depth, the ladder's widths that fit, and above them the widest that does."""
     specs = ladder(shape, classes)
@@ -209,7 +226,7 @@ def _families(
         ]
         families.append(tuple(chain for chain in chains if chain))
     if not any(families):
-        raise ConfigError(_too_small(config, specs, shape, classes, budget, max_macs))
+        raise ConfigError(_too_small(config, specs, yardstick, shape, classes, budget, max_macs))
     return tuple(family for family in families if family)
 
 
@@ -224,12 +241,34 @@ def _chain(
 
 
 def _too_small(
-    config: RunConfig, specs: Sequence[LabelerSpec], shape: Shape, classes: int, budget: int, max_macs: int
+    config: RunConfig,
+    specs: Sequence[LabelerSpec],
+    yardstick: Size,
+    shape: Shape,
+    classes: int,
+    budget: int,
+    max_macs: int,
 ) -> str:
+    """The sentence for a budget that holds no rung: the smallest budget, or else MAC ceiling, that holds one."""
     rungs = [rung_of(spec, shape, classes) for spec in specs if spec.stem in config.labeler.stems]
-    within = [rung for rung in rungs if rung.macs <= max_macs]
-    if within:
-        smallest = min(rung.bytes for rung in within)
-        return f"the label budget of {budget} bytes holds no labeler: the smallest that works here is {smallest} bytes."
-    fewest = min(rung.macs for rung in rungs)
-    return f"labeler.max_macs = {max_macs} allows no labeler: the smallest that works here is {fewest}."
+    if config.labeler.max_macs is None:
+        # a larger budget raises the default ceiling with it
+        per_byte = yardstick.macs / _CLAIMED_SPEED / (_CLAIMED_SHARE * yardstick.bytes)
+        floor = default_max_macs(yardstick, 0)
+        needed = [
+            rung.bytes if rung.macs <= floor else max(rung.bytes, _up(rung.macs / per_byte)) for rung in rungs
+        ]
+        smallest = min(needed)
+    else:
+        within = [rung.bytes for rung in rungs if rung.macs <= max_macs]
+        if not within:
+            fewest = min(rung.macs for rung in rungs)
+            return (
+                f"labeler.max_macs = {max_macs} allows no labeler: the smallest that works here is {fewest}."
+            )
+        smallest = min(within)
+    return f"the label budget of {budget} bytes holds no labeler: the smallest that works here is {smallest} bytes."
+
+
+def _up(value: float) -> int:
+    return int(value) + 1

@@ -9,7 +9,8 @@ from typing import Any
 
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.capacity import Rung
-from flashdd.models.family import LabelerSpec, ladder
+from flashdd.labels.flash.pack import labeler_bytes
+from flashdd.models.family import LabelerSpec, ladder, shrink_factor
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.search import SearchResult, member_spec, packed_member
@@ -31,11 +32,13 @@ def ship_classifier(
     searched = set(rungs)
     tops = {rung.name: rung for rung in _tops(context, data, artifact_bytes)}
     networks: dict[str, Network] = {}
-    if teacher.name.startswith("convnet-") and not teacher.name.endswith("-in"):
+    of_family = teacher.name.startswith("convnet-") and not teacher.name.endswith("-in")
+    if of_family and shrink_factor(data.shape) == 1:
         own = rung_of(member_spec(teacher.name), data.shape, data.num_classes)
         if own.bytes <= artifact_bytes:
-            networks[own.name] = teacher
-            rungs[own.name] = own
+            networks[teacher.name], rungs[teacher.name] = teacher, own
+            if setup.teacher_recipe == setup.member_recipe:
+                tops.pop(own.name, None)  # the same network, trained in the same way
     rungs |= tops
     for name in rungs:
         if name not in networks:
@@ -43,16 +46,16 @@ def ship_classifier(
                 context, data, name, setup.member_recipe, setup.config.search.checkpoints
             )
     best = max(networks, key=lambda name: networks[name].accuracy(1.0, "val"))
-    labeler = packed_member(networks[best], 1.0).to(context.device)
+    labeler = packed_member(networks[best], 1.0)
     return {
         "name": best,
-        "bytes": rungs[best].bytes,
-        "accuracy": evaluate(labeler, data.test.images, data.test.labels).accuracy,
+        "bytes": len(labeler_bytes(labeler.cpu())),
+        "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
         "val_accuracy": networks[best].accuracy(1.0, "val"),
         "budget_bytes": artifact_bytes,
         "candidates": [
-            {"name": rung.name, "bytes": rung.bytes, "val_accuracy": networks[rung.name].accuracy(1.0, "val")}
-            for rung in sorted(rungs.values(), key=lambda rung: rung.bytes)
+            {"name": name, "bytes": rung.bytes, "val_accuracy": networks[name].accuracy(1.0, "val")}
+            for name, rung in sorted(rungs.items(), key=lambda pair: pair[1].bytes)
         ],
         "seconds": sum(networks[name].stage.seconds for name in tops if name not in searched),
     }

@@ -64,24 +64,26 @@ def student_rows(context: Context, material: Material) -> list[dict[str, Any]]:
         _real_equal_passes(material),
     ]
     return [
-        *(_row_stage(context, material.data, row) for row in rows if row is not None),
+        *(_row_stage(context, material, row) for row in rows if row is not None),
         _real_whole(context, material),
     ]
 
 
-def _row_stage(context: Context, data: RealDataset, row: Row) -> dict[str, Any]:
-    setup = context.setup
+def _row_stage(context: Context, material: Material, row: Row) -> dict[str, Any]:
+    setup, data = context.setup, material.data
+    statistics = _artifact(material).labeler.statistics  # every row normalizes as those from the artifact do
 
     def make(work: StageWork) -> dict[str, Any]:
         images, source = row.open()
+        mean, std = statistics
         task = StudentTask(
             images=images,
             source=source,
             protocol=setup.protocol,
             student=setup.student,
             num_classes=data.num_classes,
-            mean=data.mean,
-            std=data.std,
+            mean=mean,
+            std=std,
             augmentation_seed=setup.config.views.augmentation_seed,
             evaluate_on=(data.test.images, data.test.labels),
         )

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from flashdd.artifact.read import Artifact, load
 from flashdd.core.config import DataSection, RunConfig
-from flashdd.core.device import deterministic, resolve_device
+from flashdd.core.device import deterministic, resolve_device, training_precision
 from flashdd.core.errors import DataError
 from flashdd.core.files import write_atomic
 from flashdd.core.progress import Progress, Silent
@@ -22,7 +22,7 @@ from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import prepare
 from flashdd.models.table import default_student
 from flashdd.pipeline.setup import source_options
-from flashdd.students.from_artifact import fit_from_artifact
+from flashdd.students.from_artifact import artifact_source, fit_from_artifact
 from flashdd.training.classifier import state_on_cpu
 from flashdd.training.engine import Engine
 from flashdd.training.evaluate import evaluate
@@ -50,12 +50,16 @@ def train_from_artifact(
     name = student or artifact.provenance.get("student") or default_student(artifact.image_set.shape)
     real = None if test is None else _test_data(artifact, test)
     with deterministic():
-        engine = Engine(resolve_device(device))
+        where = resolve_device(device)
+        precision = training_precision(str(artifact.provenance.get("precision", "auto")), where)
+        engine = Engine(where, precision=precision)
+        progress.message("labels: made once for all students")
+        source = artifact_source(artifact, engine.device)
         files, values = [], []
         for index in range(seeds):
             progress.start(f"student {index + 1} of {seeds}", artifact.protocol["steps"])
             model = fit_from_artifact(
-                artifact, name, engine, seed=derive(seed, "student", index), on_step=progress.update
+                artifact, source, name, engine, seed=derive(seed, "student", index), on_step=progress.update
             )
             if real is not None:
                 images, labels = real
@@ -75,7 +79,9 @@ def train_from_artifact(
 def _test_data(artifact: Artifact, source: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Test images and labels; DataError unless classes and shape are the artifact's."""
     channels, height, _ = artifact.image_set.shape
-    config = RunConfig(data=DataSection(source=source, resolution=height))
+    column = artifact.provenance.get("label_column")
+    section = DataSection(source=source, resolution=height, classes=artifact.class_names, label_column=column)
+    config = RunConfig(data=section)
     folder = Path(tempfile.mkdtemp(prefix="flashdd-"))
     try:
         prepare(source_options(config), folder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from flashdd.artifact.read import Artifact
 from flashdd.core.errors import ArtifactError
 from flashdd.core.seeds import derive
@@ -14,11 +16,13 @@ from flashdd.models.table import build
 from flashdd.training.engine import Engine
 from flashdd.training.normalize import Normalized
 from flashdd.training.protocols import Protocol, protocol_from_json
+from flashdd.training.source import LabelSource
 from flashdd.training.student import fit_student
 
 
 def fit_from_artifact(
     artifact: Artifact,
+    source: LabelSource,
     student: str,
     engine: Engine,
     *,
@@ -27,8 +31,8 @@ def fit_from_artifact(
 ) -> Normalized:
     """Train a fresh `student`, which takes pixels in [0, 1], on the artifact; in eval mode at the end.
 
-    Raises UnknownNameError for an unknown architecture, ArtifactError where the protocol is not one that can be
-    run.
+    `source` is that of `artifact_source`. Raises UnknownNameError for an unknown architecture, ArtifactError where
+    the protocol is not one that can be run.
     """
     protocol = read_protocol(artifact.protocol)
     mean, std = artifact.labeler.statistics
@@ -37,14 +41,10 @@ def fit_from_artifact(
         student, num_classes=classes, shape=artifact.image_set.shape, seed=derive(seed, "initialization")
     )
     model = Normalized(net, mean, std)
-    views = ViewMaker(artifact.images, artifact.views, seed=artifact.augmentation_seed, device=engine.device)
-    labels = make_labels(
-        artifact.labeler, views, epochs=protocol.epochs(views.num_images), num_classes=classes
-    )
     fit_student(
         model,
         artifact.images,
-        labels.source(temperature=artifact.labeler.temperature),
+        source,
         protocol,
         engine,
         seed=seed,
@@ -52,6 +52,15 @@ def fit_from_artifact(
         on_step=on_step,
     )
     return model
+
+
+def artifact_source(artifact: Artifact, device: torch.device) -> LabelSource:
+    """The labels of the artifact's views, made once for all students."""
+    protocol = read_protocol(artifact.protocol)
+    views = ViewMaker(artifact.images, artifact.views, seed=artifact.augmentation_seed, device=device)
+    epochs = protocol.epochs(views.num_images)
+    labels = make_labels(artifact.labeler, views, epochs=epochs, num_classes=len(artifact.class_names))
+    return labels.source(temperature=artifact.labeler.temperature)
 
 
 def read_protocol(value: dict[str, Any]) -> Protocol:

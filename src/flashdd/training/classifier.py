@@ -42,7 +42,17 @@ class ClassifierRecipe:
         }
 
     def steps(self, num_images: int) -> int:
-        return self.epochs * -(-num_images // min(self.batch_size, num_images))
+        return self.epochs * self.order(num_images, seed=0).steps_per_epoch
+
+    def order(self, num_images: int, *, seed: int) -> BatchOrder:
+        """Every image once an epoch, in batches of at most all images."""
+        return BatchOrder(
+            lambda epoch: every_image(epoch, num_images),
+            batch_size=min(self.batch_size, num_images),
+            seed=seed,
+            span=False,
+            num_pairs=num_images,
+        )
 
 
 def fit_classifier(
@@ -65,13 +75,7 @@ def fit_classifier(
     views = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
     labels = train.labels.to(engine.device)
     num_images = len(labels)
-    order = BatchOrder(
-        lambda epoch: every_image(epoch, num_images),
-        batch_size=min(recipe.batch_size, num_images),
-        seed=derive(seed, "classifier"),
-        span=False,
-        num_pairs=num_images,
-    )
+    order = recipe.order(num_images, seed=derive(seed, "classifier"))
 
     def loss(net: nn.Module, step: int) -> tuple[Tensor, int, int]:
         epochs, ids = order.pairs(step)
@@ -91,9 +95,12 @@ def fit_classifier(
     return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
 
 
-def snapshot_steps(steps: int, shares: Sequence[float]) -> list[int]:
-    """The steps at which `shares` of a training are done, ascending, the last one `steps`."""
-    return sorted({max(1, round(share * steps)) for share in shares})
+def snapshot_steps(steps: int, shares: Sequence[float]) -> dict[int, list[float]]:
+    """The steps at which `shares` of a training are done; in a very short one a step may end several."""
+    found: dict[int, list[float]] = {}
+    for share in shares:
+        found.setdefault(max(1, round(share * steps)), []).append(share)
+    return found
 
 
 def state_on_cpu(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flashdd.core.device import full_float32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -25,10 +27,11 @@ def evaluate(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    predicted = [
-        model(_pixels(images[start : start + batch_size], device)).argmax(1).cpu()
-        for start in range(0, len(labels), batch_size)
-    ]
+    with full_float32():
+        predicted = [
+            model(_pixels(images[start : start + batch_size], device)).argmax(1).cpu()
+            for start in range(0, len(labels), batch_size)
+        ]
     model.train(was_training)
     guesses = torch.cat(predicted)
     num_classes = int(max(int(labels.max()), int(guesses.max()))) + 1

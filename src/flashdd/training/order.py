@@ -30,7 +30,9 @@ class BatchOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch; with `span`, at least 1 and rounded up."""
+        """Batches of an epoch, rounded up; a rest of one row joins the batch before, for batch norm's sake."""
+        if not self.span and self.num_pairs > self.batch_size and self.num_pairs % self.batch_size == 1:
+            return self.num_pairs // self.batch_size
         return -(-self.num_pairs // self.batch_size)
 
     def pairs(self, step: int) -> Pairs:
@@ -40,7 +42,8 @@ class BatchOrder:
         else:
             epoch, index = divmod(step, self.steps_per_epoch)
             start = epoch * self.num_pairs + index * self.batch_size
-            stop = min(start + self.batch_size, (epoch + 1) * self.num_pairs)
+            last = index == self.steps_per_epoch - 1
+            stop = (epoch + 1) * self.num_pairs if last else start + self.batch_size
         parts = []
         while start < stop:
             epoch, offset = divmod(start, self.num_pairs)

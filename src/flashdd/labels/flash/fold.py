@@ -16,20 +16,25 @@ from flashdd.models.family import ConvBlock, LabelerNet, LayerShape
 class FoldedNet(nn.Module):
     """A labeler's member as it is shipped: convolutions with bias, ReLU and pools, then the head.
 
-    weights[i] has `layers[i].weight_shape`, biases[i] (outputs,); the last pair is the head. Normalized float32
-    (N, C, H, W) in, logits float32 (N, classes) out.
+    weights[i] has `layers[i].weight_shape`, biases[i] (outputs,); the last pair is the head. shrink: side of the
+    average pool before the first layer. Normalized float32 (N, C, H, W) in, logits float32 (N, classes) out.
     """
 
     def __init__(
-        self, layers: Sequence[LayerShape], weights: Sequence[Tensor], biases: Sequence[Tensor]
+        self,
+        layers: Sequence[LayerShape],
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        shrink: int = 1,
     ) -> None:
         super().__init__()
+        self.shrink = shrink
         self.layers = tuple(layers)
         self.weights = nn.ParameterList(_frozen(weight) for weight in weights)
         self.biases = nn.ParameterList(_frozen(bias) for bias in biases)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images
+        x = images if self.shrink == 1 else F.avg_pool2d(images, self.shrink)
         for layer, weight, bias in zip(self.layers, self.weights, self.biases, strict=True):
             if layer.head:
                 return F.linear(x.flatten(1), weight, bias)
@@ -56,4 +61,4 @@ def fold(net: LabelerNet, layers: Sequence[LayerShape]) -> FoldedNet:
         factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         weights.append(block.conv.weight * factor[:, None, None, None])
         biases.append(norm.bias - norm.running_mean * factor)
-    return FoldedNet(layers, [*weights, net.head.weight], [*biases, net.head.bias])
+    return FoldedNet(layers, [*weights, net.head.weight], [*biases, net.head.bias], net.shrink)

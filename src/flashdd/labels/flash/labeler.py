@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from flashdd.core.device import full_float32
 from flashdd.labels.flash.fold import FoldedNet, fold
 from flashdd.labels.flash.quantize import dequantize, quantize
-from flashdd.models.count import size_of
-from flashdd.models.family import LabelerNet, LabelerSpec, spec_layers
+from flashdd.models.family import LabelerNet, LabelerSpec, shrink_factor, spec_layers, spec_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +93,7 @@ class Labeler(nn.Module):
     @property
     def macs(self) -> int:
         """Multiply-accumulates per image, over all members."""
-        return sum(_member_macs(member, self.shape, self.num_classes) for member in self.members)
-
-    def with_settings(self, *, temperature: float, logit_scale: float) -> Labeler:
-        """The same members with another temperature and logit scale."""
-        mean, std = self.statistics
-        return Labeler(
-            self.members,
-            shape=self.shape,
-            num_classes=self.num_classes,
-            mean=mean,
-            std=std,
-            temperature=temperature,
-            logit_scale=logit_scale,
-        )
+        return sum(spec_size(member.spec, self.shape, self.num_classes).macs for member in self.members)
 
     def forward(self, pixels: Tensor) -> Tensor:
         normalized = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
@@ -151,12 +137,5 @@ def _rounded(values: Sequence[float]) -> tuple[float, ...]:
 
 def _network(member: Member, shape: tuple[int, int, int], num_classes: int) -> FoldedNet:
     weights = [dequantize(*pair) for pair in zip(member.integers, member.scales, strict=True)]
-    return FoldedNet(
-        spec_layers(member.spec, shape, num_classes), weights, [bias.float() for bias in member.biases]
-    )
-
-
-def _member_macs(member: Member, shape: tuple[int, int, int], num_classes: int) -> int:
-    with torch.device("meta"):
-        net = LabelerNet(spec_layers(member.spec, shape, num_classes))
-    return size_of(net, shape).macs
+    biases = [bias.float() for bias in member.biases]
+    return FoldedNet(spec_layers(member.spec, shape, num_classes), weights, biases, shrink_factor(shape))

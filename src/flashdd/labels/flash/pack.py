@@ -74,8 +74,8 @@ def packed_bytes(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: in
         num_classes=num_classes,
         mean=statistics,
         std=statistics,
-        temperature=100.25,
-        logit_scale=100.25,
+        temperature=999.25,
+        logit_scale=999.25,
     )
     return len(labeler_bytes(labeler))
 

@@ -1,0 +1,97 @@
+"""Settings far from the embedded data: the plan stands, and refusals name a remedy that works."""
+
+from __future__ import annotations
+
+import pytest
+
+from flashdd.core.config import ConfigError, RunConfig, build_config
+from flashdd.core.errors import DataError, UsageError
+from flashdd.data.sources import SourceFacts
+from flashdd.pipeline.setup import Setup, default_max_macs, resolve
+
+
+def _facts(side: int, classes: int, *, channels: int = 3, per_class: int = 500) -> SourceFacts:
+    return SourceFacts(
+        name="made-up",
+        source="folder",
+        class_names=tuple(f"class {index}" for index in range(classes)),
+        class_counts=(per_class,) * classes,
+        train_counts=(per_class - 50,) * classes,
+        num_train=(per_class - 50) * classes,
+        num_val=50 * classes,
+        num_test=50 * classes,
+        shape=(channels, side, side),
+    )
+
+
+def _resolve(facts: SourceFacts, **changes: object) -> Setup:
+    return resolve(build_config({}, [(k.replace("__", "."), v) for k, v in changes.items()]), facts)
+
+
+@pytest.mark.parametrize(
+    ("side", "classes"),
+    [(8, 2), (28, 10), (32, 100), (64, 200), (96, 10), (128, 100), (224, 10), (224, 1000)],
+)
+def test_the_default_budget_holds_several_rungs_everywhere(side: int, classes: int) -> None:
+    setup = _resolve(_facts(side, classes))
+    rungs = [rung for family in setup.families for chain in family for rung in chain]
+    assert len(rungs) >= 3
+    assert all(rung.bytes <= setup.budget_bytes and rung.macs <= setup.max_macs for rung in rungs)
+    for family in setup.families:
+        for chain in family:
+            assert [rung.bytes for rung in chain] == sorted(rung.bytes for rung in chain)
+
+
+def test_the_mac_ceiling_is_the_claims_and_grows_with_the_budget() -> None:
+    setup = _resolve(_facts(32, 10))
+    assert setup.max_macs == int(setup.reference.macs / 843.81)
+    large = _resolve(_facts(32, 10), labeler__budget="1.8%")
+    assert setup.reference.macs / large.max_macs == pytest.approx(843.81 / 60, rel=1e-3)
+    assert default_max_macs(setup.reference, 1) == setup.max_macs
+
+
+@pytest.mark.parametrize(("side", "classes"), [(32, 10), (128, 100), (224, 1000)])
+def test_the_smallest_budget_that_is_named_works(side: int, classes: int) -> None:
+    with pytest.raises(ConfigError, match="holds no labeler") as caught:
+        _resolve(_facts(side, classes), labeler__budget="50")
+    smallest = int(str(caught.value).split("here is ")[1].split(" ")[0])
+    assert _resolve(_facts(side, classes), labeler__budget=str(smallest)).families
+
+
+def test_settings_follow_the_protocols_temperature() -> None:
+    assert {s.logit_scale for s in _resolve(_facts(32, 10)).settings} == {1.0}
+    rded = _resolve(_facts(32, 10), protocol__name="rded")
+    assert {s.temperature for s in rded.settings} == {20.0}
+    assert {s.logit_scale for s in rded.settings} == {1.0, 2.0, 5.0}
+    assert rded.published.temperature == 20.0
+
+
+def test_large_images_are_mosaics_and_small_ones_are_not() -> None:
+    assert [_resolve(_facts(side, 10)).factor for side in (32, 64, 128)] == [1, 1, 2]
+    assert _resolve(_facts(128, 10), images__method="random").factor == 1
+    with pytest.raises(ConfigError, match="random images are no mosaics"):
+        _resolve(_facts(32, 10), images__method="random", images__factor=2)
+
+
+def test_a_class_that_is_too_small_names_the_ipc_that_works() -> None:
+    facts = _facts(32, 10, per_class=53)  # 3 left for training
+    with pytest.raises(DataError, match=r"which has 3 training images.*use --ipc 3 or less"):
+        _resolve(facts, images__ipc=4)
+    assert _resolve(facts, images__ipc=3).num_images == 30
+    with pytest.raises(DataError, match=r"4 of which make an image: use --set images\.factor=1"):
+        _resolve(_facts(128, 10, per_class=53), images__ipc=1)
+
+
+def test_a_wrong_proxy_is_refused_before_training() -> None:
+    with pytest.raises(UsageError, match="did you mean"):
+        _resolve(_facts(32, 10), search__student="convnet-3-32")
+
+
+def test_the_proxy_is_never_larger_than_the_student() -> None:
+    assert _resolve(_facts(32, 10), student__name="resnet18").proxy == "convnet-3-w32"
+    assert _resolve(_facts(32, 10), student__name="convnet-3-w8").proxy == "convnet-3-w8"
+
+
+def test_cutmix_per_batch_is_the_fields_habit_by_name() -> None:
+    assert _resolve(_facts(32, 10), views__mix="cutmix-batch").protocol.views.replayable is False
+    assert RunConfig().views.mix == "cutmix"
