@@ -112,7 +112,7 @@ class SearchSection(Section):
     """shares of a network's training at which it may label"""
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
-    finalists: int = Field(default=3, ge=1)
+    finalists: int = Field(default=2, ge=1)
     """candidates that get `finalist_seeds`"""
     finalist_seeds: int = Field(default=5, ge=2)
     patience: int = Field(default=2, ge=1)

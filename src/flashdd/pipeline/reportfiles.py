@@ -44,7 +44,10 @@ def _gallery(images: ImageSet) -> list[dict[str, Any]]:
     for label, name in enumerate(images.class_names[:_LARGEST_GALLERY]):
         rows = images.images[images.labels == label][:_PER_CLASS]
         classes.append(
-            {"name": name, "png": [base64.b64encode(encode_png(row.numpy())).decode() for row in rows]}
+            {
+                "name": name,
+                "png": [base64.b64encode(encode_png(row.permute(1, 2, 0).numpy())).decode() for row in rows],
+            }
         )
     return classes
 
