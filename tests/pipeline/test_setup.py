@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flashdd.core.config import ConfigError, RunConfig, build_config
-from flashdd.core.errors import DataError, UsageError
+from flashdd.core.config import RunConfig, build_config
+from flashdd.core.errors import ConfigError, DataError, UsageError
 from flashdd.data.sources import SourceFacts
 from flashdd.pipeline.setup import Setup, default_max_macs, resolve
 
