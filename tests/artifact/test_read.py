@@ -61,9 +61,9 @@ def test_extra_files_and_an_edited_card_are_fine(folder: Path) -> None:
     (folder / ".gitattributes").write_text("*.parquet filter=lfs\n")
     (folder / "data" / "notes.txt").write_text("mine")
     (folder / "README.md").write_text("edited")
-    load(folder)
+    edited = load(folder)
     (folder / "README.md").unlink()
-    load(folder)
+    assert load(folder).image_set.content_hash == edited.image_set.content_hash
 
 
 @pytest.mark.parametrize("name", [MANIFEST, IMAGES, LABELER])
