@@ -118,6 +118,7 @@ def _setting(**changes: object) -> Setting:
         "flip": True,
         "factor": 1,
         "student": "resnet18",
+        "side": 32,
         **changes,
     }
     return Setting(**facts)  # type: ignore[arg-type]
@@ -160,6 +161,12 @@ def test_flash_is_fifty_thousand_passes_at_every_ipc() -> None:
         protocol: Protocol = resolve_protocol("flash", _setting(num_images=num))
         assert (protocol.steps, protocol.batch_size, protocol.epochs(num)) == (500, 100, 50_000 // num)
     assert resolve_protocol("flash", _setting(image_passes=200_000)).steps == 2000
+
+
+def test_flash_is_half_as_long_below_sixteen_pixels() -> None:
+    assert resolve_protocol("flash", _setting(side=16)).steps == 500
+    assert resolve_protocol("flash", _setting(side=15)).steps == 250
+    assert resolve_protocol("flash", _setting(side=15, image_passes=200_000)).steps == 2000
 
 
 def test_an_unknown_protocol_gets_its_nearest_name() -> None:

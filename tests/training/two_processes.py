@@ -23,7 +23,7 @@ def main(out: Path) -> None:
     labels = torch.arange(3).repeat_interleave(5)
     # 15 images in batches of 10: the last batch of an epoch has 5 rows, 3 and 2 of them on the two processes
     setting = Setting(
-        ipc=5, num_images=15, num_classes=3, flip=True, factor=1, student="convnet", image_passes=45
+        ipc=5, num_images=15, num_classes=3, flip=True, factor=1, student="convnet", side=8, image_passes=45
     )
     protocol = resolve_protocol("rded", setting)
     net = Normalized(build("convnet-2-w4-in", num_classes=3, shape=(1, 8, 8), seed=0), [0.5], [0.25])

@@ -26,7 +26,8 @@ class NetworkSource(LabelSource):
         self.temperature = temperature
         self.fixed_temperature = False
         self._scale = logit_scale
-        self._net = net.eval()
+        # 8x8 and ResNet-18 on a CPU: two thirds of the time that contiguous pictures take
+        self._net: nn.Module = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def logits(self, views: ViewBatch) -> Tensor:

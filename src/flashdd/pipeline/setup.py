@@ -99,6 +99,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
             flip=flip,
             factor=factor,
             student=student,
+            side=min(shape[1:]),
             image_passes=config.protocol.image_passes,
             mix=config.views.mix,
         ),

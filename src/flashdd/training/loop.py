@@ -71,7 +71,10 @@ def fit(
     for step in range(first, training.steps):
         for group in optimizer.param_groups:
             group["lr"] = training.lr(step)
-        wrapped.train()
+        if (
+            step == first or step in training.visits
+        ):  # a visit leaves eval mode; a small net's step feels the walk
+            wrapped.train()
         loss, global_rows, own_rows = training.loss(wrapped, step)
         weight = engine.weight(global_rows, own_rows)
         optimizer.zero_grad()

@@ -10,6 +10,7 @@ from flashdd.core.errors import unknown_name
 from flashdd.data.views import Mix, ViewSpec
 
 _FLASH_PASSES = 50_000
+_FLASH_PASSES_TINY = 25_000  # below 16 pixels, where the students are smaller too
 _RDED_BATCHES = {1: 10, 10: 50, 50: 100}
 
 
@@ -23,6 +24,8 @@ class Setting:
     flip: bool
     factor: int
     student: str
+    side: int
+    """pixels of the images' shorter side"""
     image_passes: int | None = None
     mix: Mix = "cutmix"
 
@@ -89,7 +92,7 @@ def resolve_protocol(name: str, setting: Setting) -> Protocol:
 def _flash(setting: Setting) -> Protocol:
     """Ours: short, and the same batch at every IPC (batches of 100 span epochs where there are fewer images)."""
     batch_size = 100
-    passes = setting.image_passes or _FLASH_PASSES
+    passes = setting.image_passes or (_FLASH_PASSES_TINY if setting.side < 16 else _FLASH_PASSES)
     return Protocol(
         name="flash",
         citation="flashdd",
