@@ -5,21 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tasks import split_of, task_of
 from torch import Tensor, nn
 
-from flashdd.core.errors import ConfigError, DataError
-from flashdd.core.progress import Silent
+from flashdd.core.config import RdedSection, Section
+from flashdd.core.errors import DataError
 from flashdd.core.seeds import generator
-from flashdd.data.dataset import Split
 from flashdd.images.random import random_images
-from flashdd.images.rded import RdedSettings, default_factor, mosaics, random_crop, rded_images
-
-NAMES = ("a", "b")
-
-
-def _split(per_class: int = 8, side: int = 8) -> Split:
-    pixels = np.random.default_rng(0).integers(0, 256, (2 * per_class, 1, side, side), dtype=np.uint8)
-    return Split(images=pixels, labels=torch.arange(2).repeat(per_class))
+from flashdd.images.rded import default_factor, mosaics, random_crop, rded_images
 
 
 class Brightness(nn.Module):
@@ -35,30 +28,29 @@ class Brightness(nn.Module):
 
 
 def test_random_images_are_distinct_training_rows_of_their_class() -> None:
-    split = _split()
-    images = random_images(split, NAMES, ipc=5, seed=3)
+    split = split_of()
+    images = random_images(task_of(split, ipc=5, seed=3), Section())
     assert images.labels.tolist() == [0] * 5 + [1] * 5
     rows = {row.tobytes(): int(label) for row, label in zip(split.images, split.labels, strict=True)}
     found = [image.numpy().tobytes() for image in images.images]
     assert len(set(found)) == 10
     assert [rows[key] for key in found] == images.labels.tolist()
-    again, other = random_images(split, NAMES, ipc=5, seed=3), random_images(split, NAMES, ipc=5, seed=4)
+    again, other = (random_images(task_of(split, ipc=5, seed=seed), Section()) for seed in (3, 4))
     assert again.content_hash == images.content_hash != other.content_hash
 
 
 def test_too_few_images_are_refused_with_the_class() -> None:
     with pytest.raises(DataError, match=r"class 'a' has 8 training images .* IPC 9 needs 9"):
-        random_images(_split(), NAMES, ipc=9, seed=0)
-    settings = RdedSettings(ipc=3, factor=2, candidates=300, crops=1)
-    with pytest.raises(DataError, match="mosaic factor 2 needs 12"):
-        rded_images(_split(), NAMES, Brightness(), settings, seed=0, progress=Silent())
+        random_images(task_of(split_of(), ipc=9), Section())
+    with pytest.raises(DataError, match="IPC 3, 4 of which make an image, needs 12"):
+        rded_images(task_of(split_of(), ipc=3, teacher=Brightness()), RdedSection(factor=2))
 
 
 def test_rded_keeps_the_best_crop_of_each_image_and_ranks_them() -> None:
     """The naive loop of the paper's section 4, with its own scores."""
-    split = _split()
-    settings = RdedSettings(ipc=2, factor=1, candidates=5, crops=3)
-    found = rded_images(split, NAMES, Brightness(), settings, seed=1, progress=Silent())
+    split = split_of()
+    task = task_of(split, ipc=2, teacher=Brightness(), seed=1)
+    found = rded_images(task, RdedSection(candidates=5, crops=3))
     for label in (0, 1):
         stream = generator(1, "rded", label)
         rows = torch.nonzero(split.labels == label).flatten()
@@ -89,7 +81,7 @@ def test_a_mosaic_shows_patches_k_and_k_plus_ipc() -> None:
 
 
 def test_a_mosaic_of_one_patch_is_the_patch() -> None:
-    patches = _split().images
+    patches = split_of().images
     assert np.array_equal(mosaics(torch.from_numpy(patches), 16, 1).numpy(), patches)
 
 
@@ -108,8 +100,8 @@ def test_padding_of_small_patches_is_scored_at_the_full_side() -> None:
             assert float(border.detach().abs().max()) == 0
             return torch.zeros(len(pixels), 2)
 
-    settings = RdedSettings(ipc=1, factor=2, candidates=6, crops=2)
-    images = rded_images(_split(), NAMES, Watch(), settings, seed=0, progress=Silent())
+    task = task_of(split_of(), ipc=1, teacher=Watch())
+    images = rded_images(task, RdedSection(factor=2, candidates=6, crops=2))
     assert set(sides) == {(8, 8)}
     assert images.images.shape == (2, 1, 8, 8)
 
@@ -127,7 +119,7 @@ def test_crops_stay_inside_and_cover_all_sizes() -> None:
 
 
 def test_the_whole_image_is_a_crop_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = torch.from_numpy(_split().images[0])
+    image = torch.from_numpy(split_of().images[0])
     whole = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
     monkeypatch.setattr("flashdd.images.rded.torch.rand", lambda *a, **k: whole)
     assert torch.equal(random_crop(image, 8, torch.Generator()), image)
@@ -135,6 +127,3 @@ def test_the_whole_image_is_a_crop_of_itself(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_factors() -> None:
     assert [default_factor(side) for side in (8, 32, 64, 128, 224)] == [1, 1, 1, 2, 2]
-    settings = RdedSettings(ipc=1, factor=3, candidates=9, crops=1)
-    with pytest.raises(ConfigError, match="3 does not divide the resolution 8"):
-        rded_images(_split(9), NAMES, Brightness(), settings, seed=0, progress=Silent())

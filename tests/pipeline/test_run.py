@@ -199,7 +199,12 @@ def test_an_output_folder_of_another_source_is_refused(finished: tuple[Path, Rec
         ({"data__source": "digit"}, UnknownNameError, "did you mean 'digits'"),
         ({"data__source": "./nowhere"}, DataError, "nowhere"),
         ({"device": "tpu"}, UsageError, "--device tpu: expected auto, cpu, cuda"),
-        ({"images__factor": 3}, ConfigError, "3 does not divide 8 pixels"),
+        ({"images__rded__factor": 3}, ConfigError, "3 does not divide 8 pixels"),
+        (
+            {"images__method": "dm", "images__dm__network": "convnet-4-w8-in"},
+            UsageError,
+            "largest depth there is 3",
+        ),
     ],
     ids=str,
 )

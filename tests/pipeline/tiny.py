@@ -10,8 +10,8 @@ throughput._SECONDS = 0.02  # speed is not what these tests look at
 SETTINGS = [
     ("data.classes", ["0", "1", "2"]),
     ("images.ipc", 2),
-    ("images.candidates", 10),
-    ("images.crops", 2),
+    ("images.rded.candidates", 10),
+    ("images.rded.crops", 2),
     ("teacher.name", "convnet-2-w8"),
     ("teacher.epochs", 2),
     ("labeler.budget", "4KB"),

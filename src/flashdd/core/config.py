@@ -57,19 +57,39 @@ class ViewsSection(Section):
     made at every step and none are stored"""
 
 
+class RdedSection(Section):
+    """Mosaics of realistic crops; as the released code has them."""
+
+    factor: int | None = Field(default=None, ge=1, le=8)
+    """side of the mosaic in patches; by default 1 up to 64 pixels, 2 above"""
+    candidates: int = Field(default=300, ge=1)
+    """real images per class from which crops are taken"""
+    crops: int = Field(default=5, ge=1)
+    """crops per real image"""
+
+
+class DmSection(Section):
+    """Distribution matching; as the released code has it, the rate's default by IPC."""
+
+    iterations: int = Field(default=20_000, ge=1)
+    real_batch: int = Field(default=256, ge=1)
+    """real images of a class in an iteration"""
+    lr: float | None = Field(default=None, gt=0)
+    """of SGD on normalized pixels; by default 1, from IPC 100 on 10"""
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    network: str | None = None
+    """whose random weights embed the images; by default `convnet-D-w128-in`, D = 3 at 32 pixels, 4 at 64, 5 at 128"""
+
+
 class ImagesSection(Section):
     """How the distilled images are made."""
 
     method: str = "rded"
-    """`random` or `rded`"""
+    """`random`, `herding`, `kmeans`, `rded` or `dm`"""
     ipc: int = Field(default=10, ge=1)
     """images per class"""
-    factor: int | None = Field(default=None, ge=1, le=8)
-    """rded: side of the mosaic in patches; by default 1 up to 64 pixels, 2 above"""
-    candidates: int = Field(default=300, ge=1)
-    """rded: real images per class from which crops are taken"""
-    crops: int = Field(default=5, ge=1)
-    """rded: crops per real image"""
+    rded: RdedSection = RdedSection()
+    dm: DmSection = DmSection()
 
 
 class TeacherSection(Section):

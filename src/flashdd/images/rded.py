@@ -7,34 +7,18 @@ not cut off, are kept without loss, and are normalized with the teacher's own st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flashdd.core.config import RdedSection
 from flashdd.core.device import full_float32
-from flashdd.core.errors import ConfigError
-from flashdd.core.progress import Progress
 from flashdd.core.seeds import generator
-from flashdd.data.dataset import Split
 from flashdd.data.imageset import ImageSet
-from flashdd.images.random import rows_of_class
+from flashdd.images.task import DistillTask
 
 _MIN_AREA = 0.08
 _BATCH = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class RdedSettings:
-    """ipc: images per class; factor: an image is a factor x factor mosaic; candidates: real images per class that
-    are looked at; crops: crops per real image, of which the best is kept."""
-
-    ipc: int
-    factor: int
-    candidates: int
-    crops: int
 
 
 def default_factor(resolution: int) -> int:
@@ -42,63 +26,46 @@ def default_factor(resolution: int) -> int:
     return 1 if resolution <= 64 else 2
 
 
-def rded_images(
-    train: Split,
-    class_names: tuple[str, ...],
-    teacher: nn.Module,
-    settings: RdedSettings,
-    *,
-    seed: int,
-    progress: Progress,
-) -> ImageSet:
-    """Mosaics of the crops that `teacher` (pixels in [0, 1] -> logits) finds most realistic, class by class.
+def rded_images(task: DistillTask, settings: RdedSection) -> ImageSet:
+    """Mosaics of the crops that the teacher finds most realistic, class by class.
 
-    Per class: take `candidates` real images; from each, `crops` random square crops resized to side / factor;
-    keep the crop of the lowest cross-entropy; rank the images by it; image k of the class shows the patches
-    k, k + ipc, k + 2 ipc, ... of that ranking, row by row.
+    Per class: take `settings.candidates` real images; from each, `crops` random square crops resized to side /
+    factor; keep the crop of the lowest cross-entropy; rank the images by it; image k of the class shows the patches
+    k, k + ipc, k + 2 ipc, ... of that ranking, row by row. The factor divides the side.
     """
-    side = train.images.shape[2]
-    if side % settings.factor:
-        raise ConfigError(
-            f"images.factor: {settings.factor} does not divide the resolution {side}; choose a divisor."
-        )
-    needed = settings.ipc * settings.factor**2
-    candidates = max(settings.candidates, needed)
+    factor = settings.factor or default_factor(task.train.images.shape[2])
+    needed = task.ipc * factor**2
+    teacher = task.teacher()
     images = []
-    progress.start("images: rded", len(class_names))
-    for label, name in enumerate(class_names):
-        rows = rows_of_class(
-            train, label, name, needed, f"IPC {settings.ipc} at mosaic factor {settings.factor}"
-        )
-        stream = generator(seed, "rded", label)
-        rows = rows[torch.randperm(len(rows), generator=stream)[:candidates]]
-        patches = _best_patches(train.images, rows, label, teacher, settings, stream)
-        images.append(mosaics(patches[:needed], settings.ipc, settings.factor))
-        progress.update(label + 1)
-    labels = torch.arange(len(class_names)).repeat_interleave(settings.ipc)
-    return ImageSet(images=torch.cat(images), labels=labels, class_names=class_names)
+    task.progress.start("images: rded", len(task.class_names))
+    for label in range(len(task.class_names)):
+        rows = task.rows(label, each=factor**2)
+        stream = generator(task.seed, "rded", label)
+        rows = rows[torch.randperm(len(rows), generator=stream)[: max(settings.candidates, needed)]]
+        patches = _best_patches(task, rows, label, teacher, settings.crops, factor, stream)
+        images.append(mosaics(patches[:needed], task.ipc, factor))
+        task.on_step(label + 1)
+    labels = torch.arange(len(task.class_names)).repeat_interleave(task.ipc)
+    return ImageSet(images=torch.cat(images), labels=labels, class_names=task.class_names)
 
 
 def _best_patches(
-    images: np.ndarray,
+    task: DistillTask,
     rows: Tensor,
     label: int,
     teacher: nn.Module,
-    settings: RdedSettings,
+    crops: int,
+    factor: int,
     stream: torch.Generator,
 ) -> Tensor:
     """uint8 (M, C, S/f, S/f): the best crop of each row's image, most realistic first."""
-    side = images.shape[2]
+    side = task.train.images.shape[2]
     patches = torch.stack(
-        [
-            random_crop(torch.from_numpy(images[row].copy()), side // settings.factor, stream)
-            for row in rows.tolist()
-            for _ in range(settings.crops)
-        ]
+        [random_crop(image, side // factor, stream) for image in task.pixels(rows) for _ in range(crops)]
     )
-    scores = _cross_entropy(teacher, patches, side, label).view(len(rows), settings.crops)
+    scores = _cross_entropy(teacher, patches, side, label).view(len(rows), crops)
     best = scores.argmin(1)
-    kept = patches.view(len(rows), settings.crops, *patches.shape[1:])[torch.arange(len(rows)), best]
+    kept = patches.view(len(rows), crops, *patches.shape[1:])[torch.arange(len(rows)), best]
     ranking = scores.amin(1).argsort(stable=True)
     return kept[ranking]
 

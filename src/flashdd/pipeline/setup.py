@@ -12,7 +12,9 @@ from pathlib import Path
 from flashdd.core.config import RunConfig, parse_budget
 from flashdd.core.errors import ConfigError, DataError, unknown_name
 from flashdd.data.sources import SourceFacts, SourceOptions
+from flashdd.images.dm import default_network
 from flashdd.images.rded import default_factor
+from flashdd.images.table import METHODS
 from flashdd.labels.flash.capacity import Rung, Setting
 from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size, reference
@@ -22,7 +24,6 @@ from flashdd.training import protocols
 from flashdd.training.classifier import ClassifierRecipe
 from flashdd.training.protocols import Protocol, resolve_protocol
 
-METHODS = ("random", "rded")
 PUBLISHED_TEMPERATURE = 20.0
 _CLAIMED_SPEED = 843.81
 _CLAIMED_SHARE = 0.0003
@@ -81,6 +82,8 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     classes, shape, ipc = facts.num_classes, facts.shape, config.images.ipc
     if config.images.method not in METHODS:
         raise unknown_name("image method", config.images.method, METHODS)
+    if config.images.method == "dm":  # raises what is wrong with the name
+        size_of_name(config.images.dm.network or default_network(shape), num_classes=classes, shape=shape)
     factor = _factor(config, shape)
     _check_counts(config, facts, factor)
     flip = facts.source != "digits" if config.views.flip is None else config.views.flip
@@ -131,12 +134,12 @@ def _check_counts(config: RunConfig, facts: SourceFacts, factor: int) -> None:
     ipc, needed = config.images.ipc, config.images.ipc * factor**2
     if facts.shape[1] % factor or facts.shape[2] % factor:
         raise ConfigError(
-            f"images.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor."
+            f"images.rded.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor."
         )
     for name, left in zip(facts.class_names, facts.train_counts, strict=True):
         if left < needed:
             most = left // factor**2
-            remedy = f"use --ipc {most} or less" if most else "use --set images.factor=1"
+            remedy = f"use --ipc {most} or less" if most else "use --set images.rded.factor=1"
             mosaic = f", {factor**2} of which make an image" if factor > 1 else ""
             raise DataError(
                 f"IPC {ipc} is larger than class '{name}', which has {left} training images after the validation "
@@ -145,12 +148,9 @@ def _check_counts(config: RunConfig, facts: SourceFacts, factor: int) -> None:
 
 
 def _factor(config: RunConfig, shape: Shape) -> int:
+    """Side of a mosaic, in patches; 1 for images that are none."""
     if config.images.method == "rded":
-        return config.images.factor or default_factor(shape[1])
-    if config.images.factor not in (None, 1):
-        raise ConfigError(
-            f"images.factor: {config.images.method} images are no mosaics; leave it out, or take rded."
-        )
+        return config.images.rded.factor or default_factor(shape[1])
     return 1
 
 

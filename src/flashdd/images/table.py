@@ -1,0 +1,45 @@
+"""From an image method's name to the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flashdd.core.config import ImagesSection, Section
+from flashdd.data.imageset import ImageSet
+from flashdd.images.dm import dm_images
+from flashdd.images.herding import herding_images
+from flashdd.images.kmeans import kmeans_images
+from flashdd.images.random import random_images
+from flashdd.images.rded import rded_images
+from flashdd.images.task import DistillTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMethod:
+    """make: the method. revision: raised whenever what it makes changes. teacher: whether it asks for one."""
+
+    make: Callable[[DistillTask, Any], ImageSet]
+    citation: str
+    revision: int
+    teacher: bool
+
+
+METHODS: Mapping[str, ImageMethod] = {
+    "random": ImageMethod(make=random_images, citation="real images", revision=1, teacher=False),
+    "herding": ImageMethod(
+        make=herding_images, citation="iCaRL, arXiv 1611.07725, Algorithm 4", revision=1, teacher=True
+    ),
+    "kmeans": ImageMethod(
+        make=kmeans_images, citation="DC-BENCH, arXiv 2207.09639", revision=1, teacher=True
+    ),
+    "rded": ImageMethod(make=rded_images, citation="RDED, arXiv 2312.03526", revision=1, teacher=True),
+    "dm": ImageMethod(make=dm_images, citation="DM, arXiv 2110.04181", revision=1, teacher=False),
+}
+
+
+def settings_of(method: str, section: ImagesSection) -> Section:
+    """The table of `method` in the recipe; an empty one where it has no dials."""
+    settings: Section = getattr(section, method, Section())
+    return settings
