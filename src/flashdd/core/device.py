@@ -99,6 +99,16 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _peak_memory() -> int | None:
+    """Bytes, the largest resident size of this process so far; None where the platform does not tell."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+    return None
+
+
 def environment(device: torch.device, *, commit: str | None) -> dict[str, Any]:
     """The `environment` of a record: versions, hardware, threads."""
     return {
@@ -111,4 +121,5 @@ def environment(device: torch.device, *, commit: str | None) -> dict[str, Any]:
         "allocator": "tuned" if _tuned else "default",
         "platform": platform.system(),
         "commit": commit,
+        "peak_memory": _peak_memory(),
     }

@@ -120,6 +120,7 @@ class EnvironmentFacts(_Facts):
     cpu: str
     threads: Positive
     commit: str | None  # of the flashdd checkout; None for an installed package
+    peak_memory: Count | None = None  # bytes, resident, of the process that finished the run
 
 
 class DataFacts(_Facts):

@@ -74,7 +74,7 @@ def _list_split(split: Path, class_names: tuple[str, ...]) -> SplitListing:
     files: list[str] = []
     counts: list[int] = []
     for name in class_names:
-        found = _image_files(split / name)
+        found = image_files(split / name)
         if not found:
             kinds = " ".join(sorted(extension[1:] for extension in EXTENSIONS))
             raise DataError(
@@ -90,7 +90,7 @@ def _list_split(split: Path, class_names: tuple[str, ...]) -> SplitListing:
     )
 
 
-def _image_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     found: list[str] = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -15,6 +15,8 @@ from flashdd.data.views import ViewBatch, ViewMaker
 from flashdd.labels.network import NetworkSource
 from flashdd.training.source import LabelSource
 
+# Part of every stage's key: raised whenever the same network gives other logits.
+LABELS_REVISION = 2
 # Rows of a canonical chunk: fixed, for logits are bitwise equal only in chunks of the same size.
 CHUNK = 500
 # Bytes above which a table is not made; its labels are then made at every step.

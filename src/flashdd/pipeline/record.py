@@ -15,6 +15,7 @@ from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult
 from flashdd.pipeline.setup import Setup
 
+_CLAIMING_SEEDS = 5
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 
 
@@ -176,6 +177,10 @@ def _notes(context: Context, data: RealDataset, rows: list[dict[str, Any]]) -> l
     elif "stored@equal-bytes" not in schemes:
         notes.append(
             "No stored labels at equal bytes: not one epoch of float16 labels fits the label budget."
+        )
+    if context.setup.config.student.seeds < _CLAIMING_SEEDS:
+        notes.append(
+            f"Differences at fewer than {_CLAIMING_SEEDS} seeds show their interval; none of them is claimed."
         )
     if context.device.type == "cpu":
         notes.append("CPU-sized: trained and timed on a CPU.")

@@ -29,6 +29,7 @@ from flashdd.core.stages import Store
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.data.sources import SourceFacts, check_source
+from flashdd.labels.table import LABELS_REVISION
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish
@@ -42,6 +43,7 @@ from flashdd.pipeline.students import Material, student_rows
 from flashdd.pipeline.throughput import measure_throughput
 from flashdd.report.build import ReportFiles, render_page
 from flashdd.training.engine import Engine
+from flashdd.training.loop import TRAINING_REVISION
 
 _THROUGHPUT_BATCH = 256
 
@@ -83,7 +85,12 @@ def _prepare(
     config: RunConfig, facts: SourceFacts, out: Path, cache: Path, device: torch.device, progress: Progress
 ) -> tuple[Context, RealDataset]:
     """Decode the data, and resolve the run again on what they turned out to be."""
-    identity = {"torch": str(torch.__version__), "device": device.type}
+    identity = {
+        "torch": str(torch.__version__),
+        "device": device.type,
+        "threads": str(torch.get_num_threads()),  # another number of threads adds in another order
+        "revisions": f"training {TRAINING_REVISION}, labels {LABELS_REVISION}",
+    }
     shared = Store(cache, identity=identity, progress=progress)
     stage = data_stage(shared, source_options(config), facts, progress)
     data = open_data(stage)

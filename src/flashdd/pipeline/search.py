@@ -26,7 +26,7 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.students.train import StudentTask, train_student
 
-_LABELS_REVISION = 1
+_STAGE_REVISION = 1
 _SEARCH_REVISION = 1
 
 
@@ -57,7 +57,7 @@ def labels_stage(
 
     stage = context.local.make(
         "labels",
-        revision=_LABELS_REVISION,
+        revision=_STAGE_REVISION,
         config={
             "share": share,
             "views": protocol.views.to_json(),

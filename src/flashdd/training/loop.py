@@ -16,6 +16,8 @@ from flashdd.core.files import write_atomic
 from flashdd.training.engine import Engine
 from flashdd.training.optim import Schedule
 
+# Part of every stage's key: raised whenever the same training ends with other bits.
+TRAINING_REVISION = 2
 # Shorter trainings are cheaper to repeat than to keep; time never changes the bits of a result.
 _SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
@@ -66,7 +68,8 @@ def fit(
     average = None if training.ema is None else _Average(model, training.ema)
     state = _State(model, optimizer, average)
     first = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
-    losses: list[Tensor] = []
+    # one tensor: a small one per step would pin the allocator's large blocks (gigabytes after ten minutes)
+    losses = torch.zeros(training.steps - first, device=engine.device)
     kept = time.monotonic()
     for step in range(first, training.steps):
         for group in optimizer.param_groups:
@@ -82,7 +85,7 @@ def fit(
         optimizer.step()
         if average is not None:
             average.update(model)
-        losses.append(loss.detach() * weight / engine.world_size)
+        losses[step - first] = loss.detach() * weight / engine.world_size
         if step + 1 in training.visits:
             state.visited.append((step + 1, _visit(training, step + 1, model, average)))
         if (
@@ -96,8 +99,7 @@ def fit(
     if average is not None:
         average.swap(model)
     model.eval()
-    totals = engine.sum(torch.stack(losses)) if losses else torch.zeros(0)
-    return Fitted(losses=totals.tolist(), visited=state.visited)
+    return Fitted(losses=engine.sum(losses).tolist(), visited=state.visited)
 
 
 def _visit(training: Training, step: int, model: nn.Module, average: _Average | None) -> Any:
