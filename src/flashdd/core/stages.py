@@ -91,7 +91,7 @@ class StageWork:
 
 
 class Store:
-    """A folder of stages. `identity` (torch version, device, revisions of what all stages share) is part of every key."""
+    """A folder of stages. `identity` (torch version, device, threads, shared revisions) is part of every key."""
 
     def __init__(self, root: Path, *, identity: Mapping[str, str], progress: Progress) -> None:
         self.root = root

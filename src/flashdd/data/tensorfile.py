@@ -1,0 +1,62 @@
+"""Arrays out of files that others wrote, without ever running what a pickle asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashdd.core.errors import DataError
+
+SUFFIXES = (".pt", ".pth", ".npy", ".npz", ".safetensors")
+
+
+def read_tensors(path: Path) -> Any:
+    """What `path` holds: a tensor, or dicts and lists of tensors, numbers and strings, all on the CPU.
+
+    `.pt` and `.pth` are read by torch.load with `weights_only`, `.npy` and `.npz` without pickles. Raises DataError
+    for a file that is missing, damaged, of another kind, or that holds objects besides arrays.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: give the path of a file ending in {', '.join(SUFFIXES)}.")
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path} ends in '{path.suffix}': files of images end in {', '.join(SUFFIXES)}.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix in (".pt", ".pth"):
+            with torch.serialization.safe_globals(_numpy_numbers()):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # numpy leaves a damaged archive open
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                return _tensor(held)
+            return {name: _tensor(held[name]) for name in held.files}
+    except Exception as error:  # damaged bytes make the three readers raise a dozen classes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise DataError(
+            f"{path} cannot be read safely ({reason}): it must hold arrays alone. Where it was made, save "
+            '{"images": ..., "labels": ...} again with torch.save, numpy.savez or safetensors.'
+        ) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """Constructors of numpy's scalars, as accuracies beside the images are kept by some; they run nothing."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [np.float32, np.float64, np.int64]
+    # the name under which numpy before 2 pickled the same function
+    return [
+        scalar,
+        (scalar, "numpy.core.multiarray.scalar"),
+        np.dtype,
+        *(type(np.dtype(kind)) for kind in kinds),
+    ]
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
