@@ -54,7 +54,7 @@ def test_body(tmp_path: Path) -> None:
     assert any(
         line.startswith(f"| `{LABELER}` | {sizes[LABELER]} | the labeler: 1 network, ") for line in lines
     )
-    assert "| labeler | convnet-3-w32 | flash | 1234 | 98.77 ± 0.12 | 3 |" in lines
+    assert "| labeler | rded | convnet-3-w32 | flash | 1234 | 98.77 ± 0.12 | 3 |" in lines
     assert "| data | digits |" in lines
     assert "| batch_size | 100 |" in lines
     assert "| temperature | null |" in lines

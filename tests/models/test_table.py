@@ -71,7 +71,7 @@ def test_resnet_convolutions_start_as_he_et_al() -> None:
 def test_sizes_by_hand() -> None:
     macs = 3 * 128 * 9 * 32**2 + 128 * 128 * 9 * (16**2 + 8**2) + 20_480
     expected = Size(params=3 * 128 * 9 + 2 * 128 * 128 * 9 + 6 * 128 + 20_490, macs=macs)
-    assert expected.params == 320_010 - 3 * 128  # METHODS counts the biases of convolutions
+    assert expected.params == 320_010 - 3 * 128  # the literature counts the biases of convolutions
     for name in ("convnet-3-w128", "convnet-3-w128-in"):
         assert size_of_name(name, num_classes=10, shape=(3, 32, 32)) == expected
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
+import signal
 import subprocess
 import sys
 import time
@@ -132,27 +132,22 @@ def test_choices_never_read_test_images(
     assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
 
 
-def test_killed_anywhere_it_ends_with_the_same_bits(finished: tuple[Path, Record], tmp_path: Path) -> None:
+def test_killed_in_every_kind_of_stage_it_ends_with_the_same_bits(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
     out, _ = finished
     script = Path(__file__).with_name("run_tiny.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, str(script), str(tmp_path / "out"), str(tmp_path / "cache")]
-    dice, kills = random.Random(0), 0
-    while True:
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    where = [("train ", 3), ("labels of", 1), ("teacher-search", 3), ("capacity", 5), ("student labeler", 4)]
+    for label, step in where:
+        killed = subprocess.run(
+            [*command, label, str(step)], env=environment, capture_output=True, timeout=150
         )
-        try:
-            _, errors = process.communicate(timeout=3.5 + 3 * dice.random() if kills < 3 else 150)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills += 1
-            assert not (tmp_path / "out" / "record.json").exists()
-            continue
-        assert process.returncode == 0, errors.decode()[-2000:]
-        break
-    assert kills >= 1
+        assert killed.returncode == -signal.SIGKILL, (label, killed.stderr.decode()[-2000:])
+        assert not (tmp_path / "out" / "record.json").exists()
+    ended = subprocess.run(command, env=environment, capture_output=True, timeout=150)
+    assert ended.returncode == 0, ended.stderr.decode()[-2000:]
     found = json.loads((tmp_path / "out" / "record.json").read_text())
     assert _figures(found) == _figures(json.loads((out / "record.json").read_text()))
     for path in sorted((out / "artifact").rglob("*")):

@@ -135,13 +135,37 @@ def _setting(**changes: object) -> Setting:
         ({"ipc": 10, "num_classes": 100, "num_images": 1000}, 100),
         ({"ipc": 1, "num_classes": 200, "num_images": 200}, 100),
         ({"ipc": 10, "num_classes": 3, "num_images": 30}, 30),
+        ({"ipc": 1, "num_classes": 11, "num_images": 11}, 10),
+        ({"ipc": 1, "num_classes": 101, "num_images": 101}, 20),
     ],
 )
 def test_the_batch_of_rded(changes: dict[str, object], batch: int) -> None:
     protocol = resolve_protocol("rded", _setting(**changes))
     assert protocol.batch_size == batch
-    assert protocol.steps == 300 * math.ceil(int(str({**_setting(**changes).__dict__}["num_images"])) / batch)
+    num_images = _setting(**changes).num_images
+    order = BatchOrder(
+        lambda epoch: every_image(epoch, num_images),
+        batch_size=batch,
+        seed=0,
+        span=False,
+        num_pairs=num_images,
+    )
+    assert int(order.pairs(protocol.steps - 1)[0].max()) == 299  # the last step is of the last of 300 epochs
+    assert protocol.epochs(num_images) == 300
+    assert sum(len(order.pairs(step)[1]) for step in range(protocol.steps)) == protocol.passes(num_images)
     assert (protocol.temperature, protocol.eta) == (20.0, 2.0)
+
+
+@pytest.mark.parametrize("num_images", [70, 100, 110])
+def test_real_data_get_as_many_passes_and_changes_of_the_rate(num_images: int) -> None:
+    """Short batches at the ends of epochs must not give the real images longer training."""
+    protocol = resolve_protocol("rded", _setting(num_images=num_images))
+    passes = protocol.passes(num_images)
+    real = protocol.of_passes(passes)
+    assert abs(real.steps * real.batch_size - passes) < real.batch_size
+    assert 250 <= real.steps / real.rate_steps <= 450
+    flash = resolve_protocol("flash", _setting(num_images=num_images))
+    assert flash.of_passes(flash.passes(num_images)) is flash
 
 
 def test_rded_views_follow_the_mosaic() -> None:

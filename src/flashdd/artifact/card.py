@@ -8,6 +8,7 @@ from typing import Any
 
 from flashdd.artifact.format import IMAGES, LABELER, MANIFEST, Manifest
 from flashdd.labels.flash.pack import Labeler
+from flashdd.training.protocols import protocol_from_json
 
 # Characters that YAML 1.1 does not print, or takes for line breaks, and that JSON leaves as they are.
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -24,13 +25,13 @@ def card_text(manifest: Manifest, labeler: Labeler, *, title: str) -> str:
         "## Contents",
         _contents(manifest, labeler),
         "## Accuracy",
-        _accuracy(manifest.figures.get("students")),
+        _accuracy(manifest.figures),
         "## Provenance",
         _table(["what", "value"], [[key, value] for key, value in sorted(manifest.provenance.items())]),
         "## Protocol",
         _table(["setting", "value"], [[key, value] for key, value in sorted(manifest.protocol.items())]),
         "## Use",
-        _USE,
+        _use(manifest),
     ]
     return f"---\n{_header(manifest, title)}---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -90,18 +91,31 @@ def _contents(manifest: Manifest, labeler: Labeler) -> str:
     return _table(["file", "bytes", "what"], rows)
 
 
-def _accuracy(students: object) -> str:
+def _accuracy(figures: dict[str, Any]) -> str:
+    """Every row of the run's table, then the two classifiers that need no student, then what a reader must know."""
+    students, notes = figures.get("students"), figures.get("notes")
     rows = [row for row in students if isinstance(row, dict)] if isinstance(students, list) else []
     if not rows:
         return "No student was trained when this artifact was written."
+    labeler, ship = figures.get("labeler"), figures.get("ship")
+    rows += [
+        {"scheme": "the labeler itself", "label_bytes": _entry(labeler, "label_bytes"), **_single(labeler)},
+        {
+            "scheme": f"ship the classifier {_entry(ship, 'name')}",
+            "label_bytes": _entry(ship, "bytes"),
+            **_single(ship),
+        },
+    ]
+    lines = [f"- {_cell(note)}" for note in notes] if isinstance(notes, list) else []
     return (
         "Last epoch, on the test split of the real data, in percent: mean ± standard deviation over n "
-        "students.\n\n"
+        "students. Images `random`, `real-equal-passes` and `real-whole` are real ones, for comparison.\n\n"
         + _table(
-            ["labels", "student", "protocol", "label bytes", "accuracy", "n"],
+            ["labels", "images", "student", "protocol", "label bytes", "accuracy", "n"],
             [
                 [
                     row.get("scheme", ""),
+                    row.get("images", ""),
                     row.get("student", ""),
                     row.get("protocol", ""),
                     row.get("label_bytes", ""),
@@ -111,7 +125,12 @@ def _accuracy(students: object) -> str:
                 for row in rows
             ],
         )
-    )
+        + "".join(f"\n{line}" for line in ["", *lines])
+    ).rstrip()
+
+
+def _single(classifier: object) -> dict[str, Any]:
+    return {"accuracy": {"mean": _entry(classifier, "accuracy"), "n": 1}}
 
 
 def _percent(accuracy: object) -> str:
@@ -136,13 +155,23 @@ def _cell(value: object) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
+def _use(manifest: Manifest) -> str:
+    """How to train from the folder, for as many epochs as the protocol has."""
+    try:
+        protocol = protocol_from_json(manifest.protocol)
+        epochs, batch_size = protocol.epochs(manifest.num_images), protocol.batch_size
+    except (KeyError, TypeError, ValueError):  # written by hand: an artifact may describe its protocol freely
+        epochs, batch_size = 300, 100
+    return _USE.replace("BATCH", str(batch_size)).replace("EPOCHS", str(epochs))
+
+
 _USE = """With flashdd, which gives the augmented views and their soft labels:
 
 ```python
 import flashdd
 
 artifact = flashdd.load("PATH")
-for views, soft_labels in artifact.batches(100, seed=0, epochs=300):
+for views, soft_labels in artifact.batches(BATCH, seed=0, epochs=EPOCHS):
     ...  # views: float32 (N, C, H, W) in [0, 1]; soft_labels: float32 (N, classes)
 ```
 

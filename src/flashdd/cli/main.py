@@ -98,7 +98,7 @@ def run(
     }
     from flashdd.cli import commands
 
-    with _resumable():
+    with _interruptible("finished stages are kept; the same command goes on from here."):
         commands.run(recipe, flags, settings or [], out=out, cache=cache, dry_run=dry_run, as_json=json_)
 
 
@@ -123,7 +123,9 @@ def train(
     """Train students from an artifact alone."""
     from flashdd.cli import commands
 
-    with _resumable():
+    with _interruptible(
+        "students that were finished are kept if --out was given; start again for the others."
+    ):
         commands.train(
             artifact,
             student=student,
@@ -197,12 +199,12 @@ def _spare_a_busy_machine() -> None:
 
 
 @contextlib.contextmanager
-def _resumable() -> Iterator[None]:
-    """An interrupt becomes a sentence and its exit code."""
+def _interruptible(left: str) -> Iterator[None]:
+    """An interrupt becomes a sentence, which says what is left of the work, and its exit code."""
     try:
         yield
     except KeyboardInterrupt:
-        _say("interrupted: finished stages are kept; the same command goes on from here.")
+        _say(f"interrupted: {left}")
         raise typer.Exit(INTERRUPTED) from None
 
 

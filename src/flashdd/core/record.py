@@ -178,7 +178,7 @@ class Candidate(_Facts):
 
 
 class Search(_Facts):
-    """Candidates in the order tried; `chosen` is an index into them."""
+    """Candidates by capacity, smallest first; `chosen` is an index into them."""
 
     candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
     chosen: Count
@@ -221,7 +221,7 @@ class StudentRow(_Facts):
     protocol: str
     label_bytes: Count
     accuracy: Accuracy  # test, last epoch
-    best_epoch: Accuracy | None  # test, each seed's best epoch: only beside, never the headline
+    best_epoch: Accuracy | None  # test, the best of each seed's four checks: beside, never the headline
     seconds: Amount
     paired_to_teacher: Difference | None = None  # to teacher@searched of the same images, over seeds
 

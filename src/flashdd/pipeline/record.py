@@ -35,7 +35,7 @@ def build_record(
     environment: dict[str, Any],
     artifact_bytes: int,
 ) -> Record:
-    """The record of a finished run, with every key of DESIGN section 10."""
+    """The record of a finished run, with every key that FORMAT.md lists."""
     setup = context.setup
     rows = [_student(row, students) for row in students]
     content = {
@@ -78,7 +78,13 @@ def build_record(
     return Record.model_validate(_plain(content))
 
 
-def figures_of(students: list[dict[str, Any]], artifact: StageResult, ship: dict[str, Any]) -> dict[str, Any]:
+def figures_of(
+    context: Context,
+    data: RealDataset,
+    students: list[dict[str, Any]],
+    artifact: StageResult,
+    ship: dict[str, Any],
+) -> dict[str, Any]:
     """What the artifact's card says of accuracy: nothing that depends on the clock."""
     rows = [
         {key: row[key] for key in ("scheme", "images", "student", "protocol", "label_bytes", "accuracy")}
@@ -89,6 +95,7 @@ def figures_of(students: list[dict[str, Any]], artifact: StageResult, ship: dict
         "students": _plain(rows),
         "labeler": labeler,
         "ship": {key: ship[key] for key in ("name", "bytes", "accuracy")},
+        "notes": _notes(context, data, students),
     }
 
 

@@ -122,7 +122,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     students = student_rows(context, material)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
     throughput = measure_throughput(content.labeler, context.device, _THROUGHPUT_BATCH, progress)
-    publish(content, figures_of(students, artifact, ship), context.out / "artifact")
+    publish(content, figures_of(context, data, students, artifact, ship), context.out / "artifact")
     write_report_files(load(context.out / "artifact"), students, context.out / "report")
     record = build_record(
         context=context,

@@ -25,6 +25,7 @@ from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.search import SearchResult, labels_of, labels_stage
 from flashdd.students.train import StudentTask, train_student
+from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _REVISION = 1
@@ -33,13 +34,15 @@ _STORED_REVISION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """scheme and images as the record names them; open: images and an opened source, on demand; key: its inputs."""
+    """scheme and images as the record names them; open: images and an opened source, on demand; key: its inputs;
+    protocol: the run's unless said."""
 
     scheme: str
     images: str
     label_bytes: int
     key: dict[str, str]
     open: Callable[[], tuple[np.ndarray | Tensor, LabelSource]]
+    protocol: Protocol | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ def student_rows(context: Context, material: Material) -> list[dict[str, Any]]:
         _labeler_on_random(context, material),
         *_teacher_rows(context, material),
         *_stored_rows(context, material),
-        _real_equal_passes(material),
+        _real_equal_passes(context, material),
     ]
     return [
         *(_row_stage(context, material, row) for row in rows if row is not None),
@@ -71,6 +74,7 @@ def student_rows(context: Context, material: Material) -> list[dict[str, Any]]:
 
 def _row_stage(context: Context, material: Material, row: Row) -> dict[str, Any]:
     setup, data = context.setup, material.data
+    protocol = row.protocol or setup.protocol
     statistics = _artifact(material).labeler.statistics  # every row normalizes as those from the artifact do
 
     def make(work: StageWork) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def _row_stage(context: Context, material: Material, row: Row) -> dict[str, Any]
         task = StudentTask(
             images=images,
             source=source,
-            protocol=setup.protocol,
+            protocol=protocol,
             student=setup.student,
             num_classes=data.num_classes,
             mean=mean,
@@ -99,7 +103,7 @@ def _row_stage(context: Context, material: Material, row: Row) -> dict[str, Any]
             "student": setup.student,
             "seeds": setup.config.student.seeds,
             "seed": setup.config.seed,
-            "protocol": setup.protocol.to_json(),
+            "protocol": protocol.to_json(),
             "augmentation_seed": setup.config.views.augmentation_seed,
             "precision": setup.config.precision,
         },
@@ -296,15 +300,16 @@ def _stored_row(
     )
 
 
-def _real_equal_passes(material: Material) -> Row:
-    """The whole training split with hard labels, for the protocol's number of image passes."""
-    data = material.data
+def _real_equal_passes(context: Context, material: Material) -> Row:
+    """The whole training split with hard labels, for as many image passes as the distilled images get."""
+    data, protocol = material.data, context.setup.protocol
     return Row(
         scheme="hard",
         images="real-equal-passes",
         label_bytes=0,
         key={"data": data.content_hash, "split": f"{len(data.val.labels)}"},
         open=lambda: (data.train.images, HardSource(data.train.labels, data.num_classes)),
+        protocol=protocol.of_passes(protocol.passes(material.images.num_images)),
     )
 
 

@@ -14,13 +14,13 @@ from flashdd.artifact.read import Artifact, load
 from flashdd.core.config import DataSection, RunConfig
 from flashdd.core.device import deterministic, resolve_device, training_precision
 from flashdd.core.errors import DataError
-from flashdd.core.files import write_atomic
+from flashdd.core.files import explain_os_errors, write_atomic
 from flashdd.core.progress import Progress, Silent
 from flashdd.core.record import Accuracy
 from flashdd.core.seeds import derive
 from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import prepare
-from flashdd.models.table import default_student
+from flashdd.models.table import default_student, size_of_name
 from flashdd.pipeline.setup import source_options
 from flashdd.students.from_artifact import artifact_source, fit_from_artifact
 from flashdd.training.classifier import state_on_cpu
@@ -43,11 +43,19 @@ def train_from_artifact(
 
     `test` names real data (as `data.source` of a recipe does) for a test accuracy; without it none is reported.
     `out` keeps the students as safetensors files of a network on normalized pixels. Raises ArtifactError for a
-    damaged artifact, DataError for test data of other classes.
+    damaged artifact, UnknownNameError for a student that no table holds, OutputError where `out` cannot be written,
+    all before any training, and DataError for test data of other classes.
     """
     progress = progress or Silent()
     artifact = load(path)
     name = student or artifact.provenance.get("student") or default_student(artifact.image_set.shape)
+    images = artifact.image_set
+    size_of_name(
+        name, num_classes=images.num_classes, shape=images.shape
+    )  # raises what is wrong with the name
+    if out is not None:
+        with explain_os_errors(out):  # before the first student, not after it
+            out.mkdir(parents=True, exist_ok=True)
     real = None if test is None else _test_data(artifact, test)
     with deterministic():
         where = resolve_device(device)
@@ -62,8 +70,7 @@ def train_from_artifact(
                 artifact, source, name, engine, seed=derive(seed, "student", index), on_step=progress.update
             )
             if real is not None:
-                images, labels = real
-                values.append(evaluate(model, images, labels).accuracy)
+                values.append(evaluate(model, *real).accuracy)
             if out is not None:
                 files.append(out / f"{name}-seed{index}.safetensors")
                 write_atomic(files[-1], save(state_on_cpu(model)))

@@ -16,9 +16,7 @@ from flashdd.report.text import (
     times_text,
 )
 
-COMPARABLE = (
-    -0.005
-)  # "comparable" to the teacher: the interval's lower bound lies above this, DESIGN section 1
+COMPARABLE = -0.005  # "comparable" to the teacher: the interval's lower bound lies above this
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ _IMAGES = {
     "real-equal-passes": "real, equal passes",
     "real-whole": "real, whole",
 }
-MIN_SEEDS = 3  # of a headline, DESIGN section 9
+MIN_SEEDS = 3  # of a headline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def images_words(images: str) -> str:
 def markdown_table(rows: Sequence[Row]) -> str:
     """GitHub Markdown, ending in a line break; columns that would say nothing are left out."""
     head, body = table_cells(rows)
-    right = {"label bytes", "test accuracy, %", "best epoch on test, %", "to teacher, points (95 %)"}
+    right = {"label bytes", "test accuracy, %", "best check on test, %", "to teacher, points (95 %)"}
     lines = [
         _line(head),
         _line(["---:" if name in right else "---" for name in head]),
@@ -105,7 +105,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Column names, and a text for every cell.
 
-    Student and protocol get a column where they differ; best epoch and the paired difference where a row has
+    Student and protocol get a column where they differ; best check and the paired difference where a row has
     one.
     """
     students = [row for row in rows if row.is_student]
@@ -116,13 +116,13 @@ def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "protocol": [row.protocol or "-" for row in rows],
         "label bytes": [bytes_text(row.num_bytes) + (" in all" if row.ships_alone else "") for row in rows],
         "test accuracy, %": [accuracy_text(row.accuracy) for row in rows],
-        "best epoch on test, %": [accuracy_text(row.best_epoch) if row.best_epoch else "-" for row in rows],
+        "best check on test, %": [accuracy_text(row.best_epoch) if row.best_epoch else "-" for row in rows],
         "to teacher, points (95 %)": [difference_text(row.paired) if row.paired else "-" for row in rows],
     }
     silent = {
         "student": len({row.student for row in students}) < 2,
         "protocol": len({row.protocol for row in students}) < 2,
-        "best epoch on test, %": not any(row.best_epoch for row in rows),
+        "best check on test, %": not any(row.best_epoch for row in rows),
         "to teacher, points (95 %)": not any(row.paired for row in rows),
     }
     head = [name for name in columns if not silent.get(name, False)]

@@ -17,8 +17,8 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov momentum 0.9.
 
-    Only weights of two or more dimensions decay; biases and the weights of norms do not (METHODS B0, the
-    decoupled line's parameter groups). Fused: one pass over each tensor, a tenth of a small net's step on a CPU.
+    Only weights of two or more dimensions decay; biases and the weights of norms do not (as in all the
+    decoupled methods' code since SRe2L). Fused: one pass over each tensor, a tenth of a small net's step on a CPU.
     """
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]

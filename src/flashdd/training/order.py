@@ -13,6 +13,13 @@ from flashdd.core.seeds import generator
 Pairs = tuple[Tensor, Tensor]
 
 
+def steps_per_epoch(num_pairs: int, batch_size: int) -> int:
+    """Batches of an epoch, rounded up; a rest of one row joins the batch before, for batch norm's sake."""
+    if num_pairs > batch_size and num_pairs % batch_size == 1:
+        return num_pairs // batch_size
+    return -(-num_pairs // batch_size)
+
+
 class BatchOrder:
     """Batches of (epoch, image id) pairs.
 
@@ -30,10 +37,7 @@ class BatchOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch, rounded up; a rest of one row joins the batch before, for batch norm's sake."""
-        if not self.span and self.num_pairs > self.batch_size and self.num_pairs % self.batch_size == 1:
-            return self.num_pairs // self.batch_size
-        return -(-self.num_pairs // self.batch_size)
+        return steps_per_epoch(self.num_pairs, self.batch_size)
 
     def pairs(self, step: int) -> Pairs:
         """Epochs and image ids of step `step`, int64 (batch,) each."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flashdd.core.errors import unknown_name
 from flashdd.data.views import Mix, ViewSpec
+from flashdd.training.order import steps_per_epoch
 
 _FLASH_PASSES = 50_000
 _FLASH_PASSES_TINY = 25_000  # below 16 pixels, where the students are smaller too
@@ -58,7 +59,21 @@ class Protocol:
         """Distinct epochs of views that a training over `num_images` touches."""
         if self.span:
             return -(-self.steps * self.batch_size // num_images)
-        return -(-self.steps // -(-num_images // self.batch_size))
+        return -(-self.steps // steps_per_epoch(num_images, self.batch_size))
+
+    def passes(self, num_images: int) -> int:
+        """Views that a training over `num_images` sees."""
+        if self.span:
+            return self.steps * self.batch_size
+        return self.epochs(num_images) * num_images
+
+    def of_passes(self, passes: int) -> Protocol:
+        """This protocol for `passes` views of any set, in full batches; the rate changes as often as before."""
+        if passes == self.steps * self.batch_size:
+            return self
+        steps = max(1, round(passes / self.batch_size))
+        changes = self.steps / self.rate_steps
+        return replace(self, steps=steps, span=True, rate_steps=max(1, round(steps / changes)))
 
 
 def protocol_from_json(value: Mapping[str, Any]) -> Protocol:
@@ -124,7 +139,7 @@ def _rded(setting: Setting) -> Protocol:
     if setting.num_classes == 100 and setting.student.startswith("convnet"):
         lr, batch_size = 2e-3, 25
     batch_size = min(batch_size, setting.num_images)
-    per_epoch = -(-setting.num_images // batch_size)
+    per_epoch = steps_per_epoch(setting.num_images, batch_size)
     epochs = 300 if setting.image_passes is None else max(1, round(setting.image_passes / setting.num_images))
     scale = (
         (1 / setting.factor, 1.0) if setting.factor > 1 else None

@@ -1,4 +1,4 @@
-"""The one interface of everything that gives labels for views (DESIGN section 4)."""
+"""The one interface of everything that gives labels for views."""
 
 from __future__ import annotations
 

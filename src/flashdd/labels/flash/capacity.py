@@ -1,7 +1,7 @@
 """Automatic capacity: the labels that make the best student, at the smallest capacity that does so.
 
 Pure decisions over a `score` function; training and labelling stand behind it. The same search, over settings
-only, is given to the full teacher (DESIGN section 5, fairness).
+only, is given to the full teacher: a comparison with one that was not searched would not be fair.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DEFAULT_SHARE = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """A capacity: a network that labels. bytes: on disk as it would be shipped; macs: per image."""
+    """A capacity: a network that labels. bytes: at most so many on disk as shipped; macs: per image."""
 
     name: str
     params: int
