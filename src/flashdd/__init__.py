@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from flashdd.artifact.verify import verify
     from flashdd.core.config import RunConfig
     from flashdd.core.errors import FlashddError
+    from flashdd.pipeline.distill import distill
     from flashdd.pipeline.run import run
 
 _HOMES = {
     "Artifact": "flashdd.artifact.read",
     "FlashddError": "flashdd.core.errors",
     "RunConfig": "flashdd.core.config",
+    "distill": "flashdd.pipeline.distill",
     "load": "flashdd.artifact.read",
     "run": "flashdd.pipeline.run",
     "verify": "flashdd.artifact.verify",
 }
 
-__all__ = ["Artifact", "FlashddError", "RunConfig", "__version__", "load", "run", "verify"]
+__all__ = ["Artifact", "FlashddError", "RunConfig", "__version__", "distill", "load", "run", "verify"]
 
 
 def __getattr__(name: str) -> Any:

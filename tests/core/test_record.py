@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from flashdd.core.errors import ArtifactError
 from flashdd.core.record import (

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flashdd.core.errors import DataError, FlashddError
 from flashdd.core.seeds import generator
-from flashdd.data.foreign import Expected, Hints, class_order, read_foreign
+from flashdd.data.foreign import Expected, Hints, class_order, count_foreign, read_foreign
 from flashdd.data.imageset import ImageSet, write_parquet
 from flashdd.data.normalization import USUAL, Statistics, to_pixels
 
@@ -45,10 +45,11 @@ def _normalized(pixels: Tensor, mean: Any = MEAN, std: Any = STD) -> Tensor:
 
 
 def _check(path: Path, hints: Hints | None = None) -> tuple[str, ...]:
-    found = read_foreign(path, EXPECTED, hints or Hints())
+    found = read_foreign(path, EXPECTED, hints)
     assert torch.equal(found.images.images, _pixels())
     assert torch.equal(found.images.labels, LABELS)
     assert found.images.class_names == NAMES
+    assert count_foreign(path, NAMES, EXPECTED.shape, hints) == [2, 2, 2]
     return found.notes
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flashdd.cli.progress import progress_on_stderr
-from flashdd.core.config import build_config, parse_setting, read_recipe
+from flashdd.core.config import RunConfig, build_config, parse_setting, read_recipe
 from flashdd.core.device import tune_allocator
 from flashdd.core.record import Record
 from flashdd.report.tables import student_rows, table_cells, warnings
@@ -30,12 +30,8 @@ def run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Merge recipe, flags and `--set` (later wins), then run, or show the plan."""
-    chosen = [(key, value) for key, value in flags.items() if value is not None]
-    chosen += [parse_setting(text) for text in settings]
-    config = build_config(
-        read_recipe(recipe) if recipe else {}, chosen, origin=f"{recipe}: " if recipe else ""
-    )
+    """Run, or show the plan."""
+    config = _config(recipe, flags, settings)
     tune_allocator()
     from flashdd.pipeline.plan import plan
     from flashdd.pipeline.run import run as run_pipeline
@@ -48,6 +44,39 @@ def run(
         typer.echo((out / "record.json").read_text(encoding="utf-8"), nl=False)
     else:
         _show_record(record, out)
+
+
+def distill(
+    recipe: Path | None,
+    flags: Mapping[str, Any],
+    settings: Sequence[str],
+    *,
+    out: Path,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the images and say where they are."""
+    config = _config(recipe, flags, settings)
+    tune_allocator()
+    from flashdd.pipeline.distill import distill as distill_images
+
+    facts = distill_images(config, out, cache=cache, progress=progress_on_stderr())
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    amount = f"IPC {facts['ipc']}" if facts["ipc"] else "classes of different sizes"
+    typer.echo(
+        f"{facts['num_images']} images by {facts['method']}, {amount}: {facts['path']} ({bytes_text(facts['bytes'])})"
+    )
+    for note in facts["notes"]:
+        typer.echo(f"note: {note}")
+
+
+def _config(recipe: Path | None, flags: Mapping[str, Any], settings: Sequence[str]) -> RunConfig:
+    """Recipe, flags and `--set`, of which the later wins."""
+    chosen = [(key, value) for key, value in flags.items() if value is not None]
+    chosen += [parse_setting(text) for text in settings]
+    return build_config(read_recipe(recipe) if recipe else {}, chosen, origin=f"{recipe}: " if recipe else "")
 
 
 def train(

@@ -48,31 +48,48 @@ def _root(
         raise typer.Exit
 
 
+RecipeArgument = Annotated[
+    Path | None, typer.Argument(help="A recipe (TOML); without one, the embedded default.")
+]
+DataOption = Annotated[
+    str | None, typer.Option(metavar="SRC", help="digits, a folder, or a hub name such as uoft-cs/cifar10.")
+]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METHOD|PATH", help="random, herding, kmeans, rded, dm; or an image set made elsewhere."
+    ),
+]
+IpcOption = Annotated[int | None, typer.Option(help="Images per class.")]
+ResolutionOption = Annotated[int | None, typer.Option(help="Pixels of a side.")]
+TeacherOption = Annotated[str | None, typer.Option(metavar="NAME", help="resnet18, convnet-3-w64, ...")]
+SeedOption = Annotated[int | None, typer.Option(help="The one seed that everything is derived from.")]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Where the run goes.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Decoded data and trained networks, shared by runs.")
+]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")]
+_GOES_ON = "finished stages are kept; the same command goes on from here."
+
+
 @app.command()
 def run(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe (TOML); without one, the embedded default.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="SRC", help="digits, a folder, or a hub name such as uoft-cs/cifar10."),
-    ] = None,
-    images: Annotated[str | None, typer.Option(metavar="METHOD", help="random or rded.")] = None,
-    ipc: Annotated[int | None, typer.Option(help="Images per class.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Pixels of a side.")] = None,
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    images: ImagesOption = None,
+    ipc: IpcOption = None,
+    resolution: ResolutionOption = None,
     label_budget: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Ceiling on the labeler's file: 13408, 16KB or 0.03%.")
     ] = None,
-    teacher: Annotated[str | None, typer.Option(metavar="NAME", help="resnet18, convnet-3-w64, ...")] = None,
+    teacher: TeacherOption = None,
     student: Annotated[str | None, typer.Option(metavar="NAME", help="resnet18, convnet-3-w32, ...")] = None,
     protocol: Annotated[str | None, typer.Option(metavar="NAME", help="flash or rded.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Students per row of the result table.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The one seed that everything is derived from.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the run goes.")] = Path("flashdd-out"),
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Decoded data and trained networks, shared by runs.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = None,
+    seed: SeedOption = None,
+    out: OutOption = Path("flashdd-out"),
+    cache: CacheOption = None,
+    device: DeviceOption = None,
     settings: SetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show stages, sizes and bytes; train nothing.")
@@ -98,8 +115,39 @@ def run(
     }
     from flashdd.cli import commands
 
-    with _interruptible("finished stages are kept; the same command goes on from here."):
+    with _interruptible(_GOES_ON):
         commands.run(recipe, flags, settings or [], out=out, cache=cache, dry_run=dry_run, as_json=json_)
+
+
+@app.command()
+def distill(
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    images: ImagesOption = None,
+    ipc: IpcOption = None,
+    resolution: ResolutionOption = None,
+    teacher: TeacherOption = None,
+    seed: SeedOption = None,
+    out: OutOption = Path("flashdd-out"),
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+    settings: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Make the distilled images alone: DIR/images.parquet. `run` on the same DIR goes on from them."""
+    flags = {
+        "data.source": data,
+        "images.method": images,
+        "images.ipc": ipc,
+        "data.resolution": resolution,
+        "teacher.name": teacher,
+        "seed": seed,
+        "device": device,
+    }
+    from flashdd.cli import commands
+
+    with _interruptible(_GOES_ON):
+        commands.distill(recipe, flags, settings or [], out=out, cache=cache, as_json=json_)
 
 
 @app.command()

@@ -85,9 +85,15 @@ class ImagesSection(Section):
     """How the distilled images are made."""
 
     method: str = "rded"
-    """`random`, `herding`, `kmeans`, `rded` or `dm`"""
+    """`random`, `herding`, `kmeans`, `rded` or `dm`, or the path of an image set that was made elsewhere"""
     ipc: int = Field(default=10, ge=1)
-    """images per class"""
+    """images per class; of a set made elsewhere, what it has"""
+    labels: str | None = None
+    """path of the labels of a set made elsewhere, where they stand in a file of their own"""
+    mean: tuple[float, ...] | None = None
+    """per channel: what a set made elsewhere was normalized with; by default estimated"""
+    std: tuple[float, ...] | None = None
+    """as `mean`"""
     rded: RdedSection = RdedSection()
     dm: DmSection = DmSection()
 

@@ -58,7 +58,7 @@ class ForeignSet:
     notes: tuple[str, ...]
 
 
-def read_foreign(path: Path, expected: Expected, hints: Hints = Hints()) -> ForeignSet:
+def read_foreign(path: Path, expected: Expected, hints: Hints | None = None) -> ForeignSet:
     """The image set at `path`, a folder or a file, as images of the dataset `expected`.
 
     Folders' images are resized as the dataset's are. Raises DataError where it is missing, damaged, unsafe to read,
@@ -67,44 +67,54 @@ def read_foreign(path: Path, expected: Expected, hints: Hints = Hints()) -> Fore
     if path.is_dir():
         return _read_folder(path, expected)
     if path.suffix == ".parquet":
-        return _read_parquet(path, expected)
-    if path.exists() and path.suffix not in SUFFIXES:
-        raise DataError(
-            f"{path} is no image set: expected a folder of class folders, or a file ending in .parquet, "
-            f"{', '.join(SUFFIXES)}."
-        )
-    return _read_tensor_file(path, expected, hints)
+        return _read_parquet(path, expected.class_names, expected.shape)
+    return _read_tensor_file(path, expected, hints or Hints())
+
+
+def count_foreign(
+    path: Path, class_names: tuple[str, ...], shape: tuple[int, int, int], hints: Hints | None = None
+) -> list[int]:
+    """Images per class of the set at `path`, from a look that takes no pixel for granted; raises as `read_foreign`."""
+    if path.is_dir():
+        return [len(files) for files in _class_files(path, class_names)[0]]
+    if path.suffix == ".parquet":
+        labels = _read_parquet(path, class_names, shape).images.labels
+    else:
+        labels = _checked_content(path, class_names, shape, hints or Hints()).labels
+    return torch.bincount(labels, minlength=len(class_names)).tolist()
 
 
 # ---------------------------------------------------------------------------------------------- folders
 
 
 def _read_folder(path: Path, expected: Expected) -> ForeignSet:
-    root = path / "train" if (path / "train").is_dir() else path
-    names = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
-    order, how = class_order(names, expected.class_names, root)
-    files, labels = [], []
-    for label, name in enumerate(order):
-        found = image_files(root / name)
-        if not found:
-            raise DataError(f"class folder {root / name} holds no images: copy the image set again.")
-        files += found
-        labels += [label] * len(found)
+    classes, how = _class_files(path, expected.class_names)
+    files = [file for found in classes for file in found]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in classes])
     split = SplitListing(
-        labels=np.array(labels, dtype=np.int64),
-        open=lambda index: Image.open(files[index]),
-        describe=lambda index: files[index],
+        labels=labels, open=lambda index: Image.open(files[index]), describe=lambda index: files[index]
     )
     channels, side, _ = expected.shape
-    sizes = {(header.height, header.width) for header in (read_header(split, i) for i in range(len(files)))}
+    rows = range(len(files))
+    sizes = {(header.height, header.width) for header in (read_header(split, row) for row in rows)}
     resized = "" if sizes == {(side, side)} else f", resized to {side} pixels"
-    pixels = [decode_image(split, index, channels=channels, resolution=side) for index in range(len(files))]
+    pixels = np.stack([decode_image(split, row, channels=channels, resolution=side) for row in rows])
     images = ImageSet(
-        images=torch.from_numpy(np.stack(pixels)),
-        labels=torch.tensor(labels),
-        class_names=expected.class_names,
+        images=torch.from_numpy(pixels), labels=torch.from_numpy(labels), class_names=expected.class_names
     )
     return ForeignSet(images=images, soft_labels=None, notes=(f"class folders, {how}{resized}",))
+
+
+def _class_files(path: Path, class_names: tuple[str, ...]) -> tuple[list[list[str]], str]:
+    """The image files of every class, in the order of classes, and how the classes were told."""
+    root = path / "train" if (path / "train").is_dir() else path
+    names = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
+    order, how = class_order(names, class_names, root)
+    found = [image_files(root / name) for name in order]
+    for name, files in zip(order, found, strict=True):
+        if not files:
+            raise DataError(f"class folder {root / name} holds no images: copy the image set again.")
+    return found, how
 
 
 def class_order(folders: Sequence[str], class_names: Sequence[str], root: Path) -> tuple[list[str], str]:
@@ -137,20 +147,20 @@ def _plain(name: str) -> str:
 # ---------------------------------------------------------------------------------------------- files
 
 
-def _read_parquet(path: Path, expected: Expected) -> ForeignSet:
+def _read_parquet(path: Path, class_names: tuple[str, ...], shape: tuple[int, int, int]) -> ForeignSet:
     images = read_parquet(path)
-    if images.shape != expected.shape:
-        raise _other_shape(path, images.shape, expected.shape)
-    if images.class_names == expected.class_names:
+    if images.shape != shape:
+        raise _other_shape(path, images.shape, shape)
+    if images.class_names == class_names:
         return ForeignSet(images=images, soft_labels=None, notes=("parquet",))
-    plain = [_plain(name) for name in expected.class_names]
+    plain = [_plain(name) for name in class_names]
     if sorted(map(_plain, images.class_names)) != sorted(plain):
         raise DataError(
-            f"{path} has the classes {quoted(list(images.class_names))}, the data "
-            f"{quoted(list(expected.class_names))}: both must be the same."
+            f"{path} has the classes {quoted(list(images.class_names))}, the data {quoted(list(class_names))}: "
+            "both must be the same."
         )
     place = torch.tensor([plain.index(_plain(name)) for name in images.class_names])
-    moved = sorted_by_class(images.images, place[images.labels], expected.class_names)
+    moved = sorted_by_class(images.images, place[images.labels], class_names)
     return ForeignSet(images=moved, soft_labels=None, notes=("parquet, classes put in the data's order",))
 
 
@@ -165,30 +175,47 @@ class _Content:
 
 
 def _read_tensor_file(path: Path, expected: Expected, hints: Hints) -> ForeignSet:
-    content = _content(path, read_tensors(path), hints)
-    shape = tuple(content.images.shape)
-    if len(shape) != 4:
-        raise DataError(f"{path}: the images have the shape {shape}: expected (N, C, H, W).")
-    if shape[1:] != expected.shape:
-        raise _other_shape(path, shape[1:], expected.shape)
-    labels, soft, note = _labels(path, content, shape[0], len(expected.class_names))
+    content = _checked_content(path, expected.class_names, expected.shape, hints)
+    stated = _stated(path, content, hints, expected.shape[0])
     data = Statistics(name="the data's own", mean=expected.mean, std=expected.std)
     try:
-        pixels, how = to_pixels(content.images, data=data, stated=_stated(path, content, hints, shape[1]))
+        pixels, how = to_pixels(content.images, data=data, stated=stated)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    order = torch.argsort(labels, stable=True)
-    images = sorted_by_class(pixels.contiguous(), labels, expected.class_names)
-    missing = sorted(set(range(len(expected.class_names))) - set(labels.tolist()))
+    order = torch.argsort(content.labels, stable=True)
+    soft = content.soft_labels
+    notes = [content.layout, how]
+    if soft is not None:
+        notes.append("soft labels beside them")
+    return ForeignSet(
+        images=sorted_by_class(pixels.contiguous(), content.labels, expected.class_names),
+        soft_labels=None if soft is None else soft[order],
+        notes=tuple(notes),
+    )
+
+
+def _checked_content(
+    path: Path, class_names: tuple[str, ...], shape: tuple[int, int, int], hints: Hints
+) -> _Content:
+    """What the file holds, its labels as class numbers int64 (N,): all checked but the pixels' values."""
+    if path.exists() and path.suffix not in SUFFIXES:
+        raise DataError(
+            f"{path} is no image set: expected a folder of class folders, or a file ending in .parquet, "
+            f"{', '.join(SUFFIXES)}."
+        )
+    content = _content(path, read_tensors(path), hints)
+    found = tuple(content.images.shape)
+    if len(found) != 4:
+        raise DataError(f"{path}: the images have the shape {found}: expected (N, C, H, W).")
+    if found[1:] != shape:
+        raise _other_shape(path, found[1:], shape)
+    labels, soft = _labels(path, content, found[0], len(class_names))
+    missing = sorted(set(range(len(class_names))) - set(labels.tolist()))
     if missing:
         raise DataError(
-            f"{path} has no image of class {quoted([expected.class_names[c] for c in missing])}: every class needs one."
+            f"{path} has no image of class {quoted([class_names[label] for label in missing])}: every class needs one."
         )
-    return ForeignSet(
-        images=images,
-        soft_labels=None if soft is None else soft[order],
-        notes=(content.layout, how, *([note] if note else [])),
-    )
+    return replace(content, labels=labels, soft_labels=soft)
 
 
 def _content(path: Path, held: Any, hints: Hints) -> _Content:
@@ -258,11 +285,11 @@ def _only(path: Path, held: Any) -> Any:
     return held
 
 
-def _labels(path: Path, content: _Content, count: int, classes: int) -> tuple[Tensor, Tensor | None, str]:
-    """Class numbers int64 (N,), soft labels if there are any, and a phrase on them."""
-    labels, soft, note = content.labels, content.soft_labels, ""
+def _labels(path: Path, content: _Content, count: int, classes: int) -> tuple[Tensor, Tensor | None]:
+    """Class numbers int64 (N,), and soft labels if there are any; then a class is where the largest is."""
+    labels, soft = content.labels, content.soft_labels
     if labels.ndim == 2 and labels.shape[1] > 1:
-        labels, soft, note = labels.argmax(1), labels, "soft labels; an image's class is that of its largest"
+        labels, soft = labels.argmax(1), labels
     labels = labels.flatten()
     if soft is not None:
         soft = soft.float()
@@ -282,7 +309,7 @@ def _labels(path: Path, content: _Content, count: int, classes: int) -> tuple[Te
         raise DataError(
             f"{path}: labels span {int(labels.min())} to {int(labels.max())}, the data have classes 0 to {classes - 1}."
         )
-    return labels, soft, note
+    return labels, soft
 
 
 def _stated(path: Path, content: _Content, hints: Hints, channels: int) -> Statistics | None:

@@ -2,59 +2,136 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
+from flashdd.core.config import RunConfig
+from flashdd.core.device import full_float32
+from flashdd.core.progress import Progress
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
+from flashdd.data.foreign import Expected, read_foreign
 from flashdd.data.imageset import ImageSet, read_parquet, write_parquet
+from flashdd.images.classorder import check_class_order
 from flashdd.images.table import METHODS, settings_of
 from flashdd.images.task import DistillTask
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.setup import FOREIGN, foreign_hints
+from flashdd.pipeline.start import started
+
+_FOREIGN_REVISION = 1
+_BATCH = 500
 
 
-def images_stage(context: Context, data: RealDataset, teacher: Network, method: str) -> StageResult:
-    """`images.parquet` with IPC images per class, made by `method` from the training split."""
-    config, how = context.setup.config, METHODS[method]
-    seed = derive(config.seed, "images")
-    settings = settings_of(method, config.images)
+def distill(
+    config: RunConfig, out: Path | str, *, cache: Path | str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Make the distilled images alone: OUT/images.parquet, a Hugging Face dataset file of PNGs with labels.
+
+    A teacher is trained, or taken from the cache, where the method asks for one. Returns {"path", "method", "ipc",
+    "num_images", "bytes", "content_hash", "notes"}. Raises as `flashdd.run`, whose stages it shares: `run` on the same
+    folder goes on from these images.
+    """
+    with started(config, out, cache=cache, progress=progress) as (context, data):
+        setup = context.setup
+        teacher = None
+        if setup.foreign or METHODS[setup.method].teacher:
+            shares = config.search.checkpoints
+            teacher = network_stage(context, data, config.teacher.name, setup.teacher_recipe, shares)
+        stage = images_stage(context, data, teacher, setup.method)
+        path = context.out / "images.parquet"
+        write_parquet(open_images(stage), path)
+        facts: dict[str, Any] = {"path": str(path), "method": setup.method, "ipc": setup.ipc, "notes": []}
+        return {**facts, **stage.record}
+
+
+def images_stage(context: Context, data: RealDataset, teacher: Network | None, method: str) -> StageResult:
+    """`images.parquet`: images made by `method` from the training split, or made elsewhere and read in."""
+    if method == FOREIGN:
+        assert teacher is not None
+        return _foreign_stage(context, data, teacher)
+    setup, how = context.setup, METHODS[method]
+    seed = derive(setup.config.seed, "images")
+    settings = settings_of(method, setup.config.images)
+    ipc = min(setup.image_counts)
 
     def make(work: StageWork) -> dict[str, Any]:
         task = DistillTask(
             train=data.train,
             class_names=data.class_names,
-            ipc=config.images.ipc,
-            teacher=lambda: teacher.open(1.0).to(context.device),
+            ipc=ipc,
+            teacher=lambda: _opened(teacher).to(context.device),
             mean=data.mean,
             std=data.std,
-            flip=context.setup.flip,
+            flip=setup.flip,
             seed=seed,
             engine=context.engine,
             progress=context.progress,
             checkpoint=work.folder / "checkpoints" / "images.pt",
             on_step=work.step,
         )
-        images = how.make(task, settings)
-        num_bytes = write_parquet(images, work.folder / "images.parquet")
-        return {"bytes": num_bytes, "content_hash": images.content_hash, "num_images": images.num_images}
+        return _keep(how.make(task, settings), work)
 
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     if how.teacher:
+        assert teacher is not None, f"{method} asks for a teacher"
         inputs["teacher"] = teacher.stage.hash
     return context.local.make(
         f"images-{method}",
         revision=how.revision,
         config={
             "method": method,
-            "ipc": config.images.ipc,
+            "ipc": ipc,
             "seed": seed,
-            "flip": context.setup.flip,
+            "flip": setup.flip,
             "settings": settings.model_dump(mode="json"),
         },
         inputs=inputs,
         build=make,
     )
+
+
+def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> StageResult:
+    """The images that somebody else made, refused if the teacher finds their classes in another order."""
+    setup = context.setup
+    assert setup.foreign is not None
+    expected = Expected(class_names=data.class_names, shape=data.shape, mean=data.mean, std=data.std)
+    found = read_foreign(setup.foreign, expected, foreign_hints(setup.config))
+
+    def make(work: StageWork) -> dict[str, Any]:
+        for note in found.notes:
+            context.progress.message(f"images: {note}")
+        net = teacher.open(1.0).to(context.device)
+        with torch.no_grad(), full_float32():
+            pixels = (
+                chunk.to(context.device).float() / 255 for chunk in torch.split(found.images.images, _BATCH)
+            )
+            logits = torch.cat([net(chunk).cpu() for chunk in pixels])
+        check_class_order(logits, found.images.labels, data.class_names)
+        return {**_keep(found.images, work), "notes": list(found.notes)}
+
+    return context.local.make(
+        f"images-{FOREIGN}",
+        revision=_FOREIGN_REVISION,
+        config={"content": found.images.content_hash, "notes": list(found.notes)},
+        inputs={"teacher": teacher.stage.hash},
+        build=make,
+    )
+
+
+def _opened(teacher: Network | None) -> nn.Module:
+    assert teacher is not None, "a method asks for a teacher only where its table says so"
+    return teacher.open(1.0)
+
+
+def _keep(images: ImageSet, work: StageWork) -> dict[str, Any]:
+    num_bytes = write_parquet(images, work.folder / "images.parquet")
+    return {"bytes": num_bytes, "content_hash": images.content_hash, "num_images": images.num_images}
 
 
 def open_images(stage: StageResult) -> ImageSet:

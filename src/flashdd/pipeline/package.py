@@ -40,7 +40,7 @@ def artifact_stage(
         protocol=setup.protocol.to_json(),
         provenance=_provenance(setup, data),
         figures={},
-        title=setup.config.title or f"{data.name}, {setup.config.images.ipc} images per class",
+        title=setup.config.title or f"{data.name}, {setup.num_images // data.num_classes} images per class",
     )
 
     def make(work: StageWork) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _provenance(setup: Setup, data: RealDataset) -> dict[str, Any]:
             "mean": list(data.mean),
             "std": list(data.std),
         },
-        "images": {"method": config.images.method, "ipc": config.images.ipc},
+        "images": {"method": setup.method, "ipc": setup.ipc},
         "teacher": config.teacher.name,
         "student": setup.student,
         "precision": config.precision,

@@ -51,7 +51,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
             f"decode {facts.name}: {facts.num_train} + {facts.num_val} + {facts.num_test} images, {height}x{width}",
         ),
         ("teacher", f"train {config.teacher.name} for {setup.teacher_recipe.epochs} epochs"),
-        ("images", f"{setup.num_images} images by {config.images.method}, IPC {config.images.ipc}"),
+        ("images", f"{setup.num_images} images by {setup.method}, IPC {setup.ipc or 'uneven'}"),
         ("labels", f"{epochs * setup.num_images:,} views labeled per checkpoint of the teacher"),
         ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
         (

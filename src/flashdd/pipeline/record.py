@@ -46,8 +46,8 @@ def build_record(
         "data": _data(data),
         "reference": _size(setup.reference.params, setup.reference.bytes, setup.reference.macs),
         "images": {
-            "method": setup.config.images.method,
-            "ipc": setup.config.images.ipc,
+            "method": setup.method,
+            "ipc": setup.ipc,
             "num_images": image_stage.record["num_images"],
             "bytes": image_stage.record["bytes"],
         },
@@ -73,7 +73,7 @@ def build_record(
             "ship": ship["seconds"],
         },
         "artifact_bytes": artifact_bytes,
-        "notes": _notes(context, data, rows),
+        "notes": _notes(context, data, image_stage, rows),
     }
     return Record.model_validate(_plain(content))
 
@@ -81,6 +81,7 @@ def build_record(
 def figures_of(
     context: Context,
     data: RealDataset,
+    image_stage: StageResult,
     students: list[dict[str, Any]],
     artifact: StageResult,
     ship: dict[str, Any],
@@ -95,7 +96,7 @@ def figures_of(
         "students": _plain(rows),
         "labeler": labeler,
         "ship": {key: ship[key] for key in ("name", "bytes", "accuracy")},
-        "notes": _notes(context, data, students),
+        "notes": _notes(context, data, image_stage, students),
     }
 
 
@@ -113,6 +114,8 @@ def resolved_config(setup: Setup, data: RealDataset) -> dict[str, Any]:
     """The configuration without paths: the data's name stands for where they lay."""
     config: dict[str, Any] = setup.config.model_dump(mode="json")
     config["data"]["source"] = data.name
+    if setup.foreign:
+        config["images"] |= {"method": setup.foreign.name, "labels": None}
     config["resolved"] = {
         "flip": setup.flip,
         "factor": setup.factor,
@@ -176,8 +179,10 @@ def _student(row: dict[str, Any], students: list[dict[str, Any]]) -> dict[str, A
     return kept
 
 
-def _notes(context: Context, data: RealDataset, rows: list[dict[str, Any]]) -> list[str]:
-    notes = []
+def _notes(
+    context: Context, data: RealDataset, image_stage: StageResult, rows: list[dict[str, Any]]
+) -> list[str]:
+    notes = [f"Images made elsewhere: {note}." for note in image_stage.record.get("notes", [])]
     schemes = {row["scheme"] for row in rows}
     if "stored" not in schemes:
         notes.append("No stored labels: their table is over 2 GB, or the views cannot be replayed.")

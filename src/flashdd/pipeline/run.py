@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from flashdd import __version__
 from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig
-from flashdd.core.device import deterministic, environment, resolve_device, training_precision
-from flashdd.core.errors import OutputError, UsageError
-from flashdd.core.files import (
-    canonical_json,
-    explain_os_errors,
-    folder_bytes,
-    read_json,
-    sha256_bytes,
-    write_atomic,
-)
-from flashdd.core.progress import Progress, Silent
+from flashdd.core.device import environment
+from flashdd.core.files import folder_bytes, read_json, write_atomic
+from flashdd.core.progress import Progress
 from flashdd.core.record import Record
-from flashdd.core.stages import Store
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
-from flashdd.data.sources import SourceFacts, check_source
-from flashdd.labels.table import LABELS_REVISION
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish
-from flashdd.pipeline.real import Network, data_stage, network_stage, open_data
+from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.record import build_record, figures_of, resolved_config
 from flashdd.pipeline.reportfiles import write_report_files
 from flashdd.pipeline.search import SearchResult, capacity_search, labels_stage, teacher_search
-from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.ship import ship_classifier
+from flashdd.pipeline.start import started
 from flashdd.pipeline.students import Material, student_rows
 from flashdd.pipeline.throughput import measure_throughput
 from flashdd.report.build import ReportFiles, render_page
-from flashdd.training.engine import Engine
-from flashdd.training.loop import TRAINING_REVISION
 
 _THROUGHPUT_BATCH = 256
-
-
-def default_cache() -> Path:
-    """The user's cache folder: $XDG_CACHE_HOME/flashdd, by default ~/.cache/flashdd."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "flashdd"
 
 
 def run(
@@ -64,47 +40,8 @@ def run(
     done, StorageError where the disk fails; killed at any point, the same call goes on and ends with the same
     figures.
     """
-    out, progress = Path(out), progress or Silent()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            "flashdd run works in one process: start it without torchrun or SLURM tasks. "
-            "(The training loop itself, flashdd.training, is data-parallel under torchrun.)"
-        )
-    facts = check_source(source_options(config))
-    resolve(config, facts)
-    device = resolve_device(config.device)
-    claim_output(out, facts)
-    with deterministic():
-        context, data = _prepare(
-            config, facts, out, Path(cache) if cache else default_cache(), device, progress
-        )
+    with started(config, out, cache=cache, progress=progress) as (context, data):
         return _run(context, data)
-
-
-def _prepare(
-    config: RunConfig, facts: SourceFacts, out: Path, cache: Path, device: torch.device, progress: Progress
-) -> tuple[Context, RealDataset]:
-    """Decode the data, and resolve the run again on what they turned out to be."""
-    identity = {
-        "torch": str(torch.__version__),
-        "device": device.type,
-        "threads": str(torch.get_num_threads()),  # another number of threads adds in another order
-        "revisions": f"training {TRAINING_REVISION}, labels {LABELS_REVISION}",
-    }
-    shared = Store(cache, identity=identity, progress=progress)
-    stage = data_stage(shared, source_options(config), facts, progress)
-    data = open_data(stage)
-    setup = resolve(config, replace(facts, shape=data.shape))
-    context = Context(
-        setup=setup,
-        out=out,
-        shared=shared,
-        local=Store(out / "stages", identity=identity, progress=progress),
-        engine=Engine(device, precision=training_precision(config.precision, device)),
-        progress=progress,
-    )
-    write_atomic(out / "stages" / "data.json", canonical_json({"seconds": stage.seconds}))
-    return context, data
 
 
 def _run(context: Context, data: RealDataset) -> Record:
@@ -113,7 +50,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     _make_way(context, data)
     shares = setup.config.search.checkpoints
     teacher = network_stage(context, data, setup.config.teacher.name, setup.teacher_recipe, shares)
-    image_stage = images_stage(context, data, teacher, setup.config.images.method)
+    image_stage = images_stage(context, data, teacher, setup.method)
     images = open_images(image_stage)
     searched = teacher_search(context, data, images, teacher)
     capacity = capacity_search(context, data, images)
@@ -122,7 +59,9 @@ def _run(context: Context, data: RealDataset) -> Record:
     students = student_rows(context, material)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
     throughput = measure_throughput(content.labeler, context.device, _THROUGHPUT_BATCH, progress)
-    publish(content, figures_of(context, data, students, artifact, ship), context.out / "artifact")
+    publish(
+        content, figures_of(context, data, image_stage, students, artifact, ship), context.out / "artifact"
+    )
     write_report_files(load(context.out / "artifact"), students, context.out / "report")
     record = build_record(
         context=context,
@@ -177,30 +116,6 @@ def _seconds(
         "labels": sum(stage.seconds for stage in labels),
         "members": sum(network.stage.seconds for network in rungs),
     }
-
-
-def claim_output(out: Path, facts: SourceFacts) -> None:
-    """Make `out` the folder of a run on this data source; OutputError if it is something else's."""
-    identity = {
-        "data": facts.name,
-        "kind": facts.source,
-        "classes": sha256_bytes(canonical_json(list(facts.class_names)))[:16],
-        "counts": sha256_bytes(canonical_json(list(facts.class_counts)))[:16],
-    }
-    marker = out / "run.json"
-    with explain_os_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    if marker.exists():
-        held = read_json(marker)
-        if held.get("identity") != identity:
-            raise OutputError(
-                f"{out} holds a run of another data source ('{held.get('identity', {}).get('data')}', not "
-                f"'{facts.name}' as it is now): choose another folder with --out, or delete that one."
-            )
-        return
-    if any(not path.name.startswith(".") for path in out.iterdir()):  # dots: a kill may leave half a marker
-        raise OutputError(f"{out} is not empty and holds no flashdd run: choose another folder with --out.")
-    write_atomic(marker, canonical_json({"flashdd": __version__, "identity": identity}))
 
 
 def source_commit() -> str | None:

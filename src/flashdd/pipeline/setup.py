@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flashdd.core.config import RunConfig, parse_budget
 from flashdd.core.errors import ConfigError, DataError, unknown_name
+from flashdd.data.foreign import Hints, count_foreign
 from flashdd.data.sources import SourceFacts, SourceOptions
 from flashdd.images.dm import default_network
 from flashdd.images.rded import default_factor
@@ -25,6 +26,7 @@ from flashdd.training.classifier import ClassifierRecipe
 from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
+FOREIGN = "foreign"
 _CLAIMED_SPEED = 843.81
 _CLAIMED_SHARE = 0.0003
 Shape = tuple[int, int, int]
@@ -35,13 +37,15 @@ class Setup:
     """A run, resolved.
 
     families: per stem the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
-    in ascending order.
+    in ascending order. foreign: an image set that was made elsewhere. image_counts: distilled images of every class.
     """
 
     config: RunConfig
     facts: SourceFacts
     flip: bool
     factor: int
+    foreign: Path | None
+    image_counts: tuple[int, ...]
     student: str
     proxy: str
     protocol: Protocol
@@ -56,7 +60,17 @@ class Setup:
 
     @property
     def num_images(self) -> int:
-        return self.config.images.ipc * self.facts.num_classes
+        return sum(self.image_counts)
+
+    @property
+    def method(self) -> str:
+        """The image method's name."""
+        return FOREIGN if self.foreign else self.config.images.method
+
+    @property
+    def ipc(self) -> int | None:
+        """Images per class; None where classes differ."""
+        return self.image_counts[0] if len(set(self.image_counts)) == 1 else None
 
     @property
     def published(self) -> Setting:
@@ -79,13 +93,16 @@ def source_options(config: RunConfig) -> SourceOptions:
 
 def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     """The run that `config` asks for on such data. Raises UsageError where it cannot be done."""
-    classes, shape, ipc = facts.num_classes, facts.shape, config.images.ipc
-    if config.images.method not in METHODS:
-        raise unknown_name("image method", config.images.method, METHODS)
+    classes, shape = facts.num_classes, facts.shape
+    foreign = _foreign(config)
     if config.images.method == "dm":  # raises what is wrong with the name
         size_of_name(config.images.dm.network or default_network(shape), num_classes=classes, shape=shape)
     factor = _factor(config, shape)
-    _check_counts(config, facts, factor)
+    if foreign:
+        counts = tuple(count_foreign(foreign, facts.class_names, shape, foreign_hints(config)))
+    else:
+        counts = (config.images.ipc,) * classes
+    _check_counts(min(counts), facts, factor)
     flip = facts.source != "digits" if config.views.flip is None else config.views.flip
     student = config.student.name or default_student(shape)
     student_size = size_of_name(student, num_classes=classes, shape=shape)
@@ -96,8 +113,8 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     protocol = resolve_protocol(
         config.protocol.name,
         protocols.Setting(
-            ipc=ipc,
-            num_images=ipc * classes,
+            ipc=max(1, sum(counts) // classes),
+            num_images=sum(counts),
             num_classes=classes,
             flip=flip,
             factor=factor,
@@ -114,6 +131,8 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         facts=facts,
         flip=flip,
         factor=factor,
+        foreign=foreign,
+        image_counts=counts,
         student=student,
         proxy=proxy,
         protocol=protocol,
@@ -130,8 +149,31 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     )
 
 
-def _check_counts(config: RunConfig, facts: SourceFacts, factor: int) -> None:
-    ipc, needed = config.images.ipc, config.images.ipc * factor**2
+def _foreign(config: RunConfig) -> Path | None:
+    """The path of an image set made elsewhere; None for a method of the table. UsageError for neither."""
+    name = config.images.method
+    if name in METHODS:
+        return None
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if "/" in name or "\\" in name or path.suffix:
+        raise DataError(
+            f"--images {name}: no such file or folder; give a path or one of {', '.join(METHODS)}."
+        )
+    raise unknown_name("image method", name, METHODS)
+
+
+def foreign_hints(config: RunConfig) -> Hints:
+    """What the recipe says of an image set made elsewhere."""
+    images = config.images
+    labels = Path(images.labels).expanduser() if images.labels else None
+    return Hints(labels=labels, mean=images.mean, std=images.std)
+
+
+def _check_counts(ipc: int, facts: SourceFacts, factor: int) -> None:
+    """The random baseline too needs so many real images of every class."""
+    needed = ipc * factor**2
     if facts.shape[1] % factor or facts.shape[2] % factor:
         raise ConfigError(
             f"images.rded.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor."

@@ -22,6 +22,7 @@ _SCHEMES = {
 _VARIANTS = {"searched": "searched settings", "published": "published settings"}
 _IMAGES = {
     "random": "random real",
+    "foreign": "made elsewhere",
     "real-equal-passes": "real, equal passes",
     "real-whole": "real, whole",
 }

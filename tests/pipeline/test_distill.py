@@ -1,0 +1,89 @@
+"""Images alone, and images that somebody else made."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_config
+
+from flashdd.artifact.read import load
+from flashdd.core.errors import DataError, FlashddError, UnknownNameError
+from flashdd.data.imageset import read_parquet
+from flashdd.pipeline.distill import distill
+from flashdd.pipeline.run import run
+
+
+def _export(parquet: Path, root: Path, names: list[str]) -> Path:
+    """Class folders as RDED publishes them, of an image set."""
+    held = read_parquet(parquet)
+    shutil.rmtree(root, ignore_errors=True)
+    for index, (image, label) in enumerate(zip(held.images, held.labels, strict=True)):
+        folder = root / names[int(label)]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(folder / f"class{int(label):05d}_id{index:05d}.png")
+    return root
+
+
+@pytest.mark.parametrize("method", ["random", "herding", "kmeans", "rded", "dm"])
+def test_every_method_leaves_a_file_of_images(method: str, tmp_path: Path) -> None:
+    config = tiny_config(
+        images__method=method,
+        images__dm__iterations=2,
+        images__dm__network="convnet-2-w4-in",
+        images__dm__real_batch=5,
+    )
+    facts = distill(config, tmp_path / "out", cache=tmp_path / "cache")
+    images = read_parquet(Path(facts["path"]))
+    assert images.content_hash == facts["content_hash"]
+    assert images.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (facts["method"], facts["ipc"], facts["bytes"]) == (
+        method,
+        2,
+        (tmp_path / "out" / "images.parquet").stat().st_size,
+    )
+    asked = method in ("herding", "kmeans", "rded")
+    assert any((tmp_path / "cache").glob("network-convnet-2-w8-*")) == asked  # no teacher for nothing
+
+
+def test_a_run_takes_images_made_elsewhere(tmp_path: Path) -> None:
+    facts = distill(tiny_config(images__method="random"), tmp_path / "made", cache=tmp_path / "cache")
+    folder = _export(Path(facts["path"]), tmp_path / "set", ["00000", "00001", "00002"])
+    record = run(tiny_config(images__method=str(folder)), tmp_path / "out", cache=tmp_path / "cache")
+    assert record.images.method == "foreign"
+    assert record.images.ipc == 2
+    assert any("told by number" in note for note in record.notes)
+    assert {row.images for row in record.students} == {"foreign", "random", "real-equal-passes", "real-whole"}
+    shipped = load(tmp_path / "out" / "artifact")
+    assert torch.equal(shipped.images, read_parquet(Path(facts["path"])).images)
+    assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
+
+
+def test_labels_in_another_order_are_refused_by_the_teacher(tmp_path: Path) -> None:
+    config = tiny_config(images__method="random", images__ipc=8, teacher__epochs=8)
+    facts = distill(config, tmp_path / "made", cache=tmp_path / "cache")
+    held = read_parquet(Path(facts["path"]))
+    np.save(tmp_path / "images.npy", held.images.numpy())
+    np.save(tmp_path / "labels.npy", ((held.labels + 1) % 3).numpy())
+    foreign = tiny_config(images__method=str(tmp_path / "images.npy"), teacher__epochs=8)
+    with pytest.raises(DataError, match="put the classes into the data's order"):
+        distill(foreign, tmp_path / "out", cache=tmp_path / "cache")
+    assert not (tmp_path / "out" / "images.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "match"),
+    [
+        ("rdde", UnknownNameError, "did you mean 'rded'"),
+        ("./nowhere", DataError, "no such file or folder; give a path or one of random, herding"),
+        ("set.pt", DataError, "no such file or folder"),
+    ],
+)
+def test_refused_before_any_work(method: str, error: type[FlashddError], match: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=match):
+        distill(tiny_config(images__method=method), tmp_path / "out", cache=tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
