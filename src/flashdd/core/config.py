@@ -85,7 +85,8 @@ class ImagesSection(Section):
     """How the distilled images are made."""
 
     method: str = "rded"
-    """`random`, `herding`, `kmeans`, `rded` or `dm`, or the path of an image set that was made elsewhere"""
+    """`random`, `herding`, `kmeans`, `rded` or `dm`, the path of an image set that was made elsewhere, or a method of
+    your own as `module:name`"""
     ipc: int = Field(default=10, ge=1)
     """images per class; of a set made elsewhere, what it has"""
     labels: str | None = None
@@ -96,6 +97,8 @@ class ImagesSection(Section):
     """as `mean`"""
     rded: RdedSection = RdedSection()
     dm: DmSection = DmSection()
+    options: dict[str, Any] = Field(default_factory=dict)
+    """dials of a method of your own"""
 
 
 class TeacherSection(Section):

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -97,6 +98,11 @@ def sha256_bytes(data: bytes | memoryview) -> str:
 def sha256_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_name(text: str) -> str:
+    """`text` as part of a file's name: what is neither word character nor one of .@- becomes a dash."""
+    return re.sub(r"[^\w.@-]", "-", text)
 
 
 def canonical_json(value: Any) -> bytes:

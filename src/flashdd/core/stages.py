@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from flashdd.core.files import (
     canonical_json,
     explain_os_errors,
+    file_name,
     pretty_json,
     read_json,
     replace_folder,
@@ -109,7 +110,7 @@ class Store:
         return sha256_bytes(canonical_json(parts))[:16]
 
     def folder(self, name: str, *, revision: int, config: Any, inputs: Mapping[str, str]) -> Path:
-        return self.root / f"{name}-{self.key(name, revision, config, inputs)}"
+        return self.root / f"{file_name(name)}-{self.key(name, revision, config, inputs)}"
 
     def make(
         self,

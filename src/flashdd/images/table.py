@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashdd.core.config import ImagesSection, Section
+from flashdd.core.errors import unknown_name
+from flashdd.core.plugins import is_plugin, load_plugin, registered
 from flashdd.data.imageset import ImageSet
 from flashdd.images.dm import dm_images
 from flashdd.images.herding import herding_images
@@ -39,7 +41,22 @@ METHODS: Mapping[str, ImageMethod] = {
 }
 
 
-def settings_of(method: str, section: ImagesSection) -> Section:
+def method_of(name: str) -> ImageMethod:
+    """The method called `name`; `module:name` is a user's own, called as those of the table are.
+
+    Its second argument is the table `[images.options]` of the recipe, as a dict. UnknownNameError for no method.
+    """
+    if is_plugin("image method", name):
+        make = load_plugin("image method", name)
+        return ImageMethod(make=make, citation=name, revision=1, teacher=True)
+    if name not in METHODS:
+        raise unknown_name("image method", name, (*METHODS, *registered("image method")))
+    return METHODS[name]
+
+
+def settings_of(method: str, section: ImagesSection) -> Section | dict[str, Any]:
     """The table of `method` in the recipe; an empty one where it has no dials."""
+    if method not in METHODS:
+        return dict(section.options)
     settings: Section = getattr(section, method, Section())
     return settings

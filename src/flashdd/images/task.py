@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flashdd.core.device import full_float32
-from flashdd.core.errors import DataError
+from flashdd.core.errors import DataError, UsageError
 from flashdd.core.progress import Progress
 from flashdd.data.dataset import Split
 from flashdd.data.imageset import ImageSet
@@ -90,7 +90,11 @@ def penultimate_features(task: DistillTask, teacher: nn.Module, rows: Tensor) ->
 def penultimate(net: nn.Module, images: Tensor) -> Tensor:
     """(N, D): what the last linear layer of `net` reads; gradients flow to `images`."""
     layers = [module for module in net.modules() if isinstance(module, nn.Linear)]
-    assert layers, "a classifier ends in a linear layer"
+    if not layers:
+        raise UsageError(
+            "this image method reads what the last linear layer of a network reads, and the network has none: take "
+            "another teacher, or the method random or rded."
+        )
     read: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import torch
 from torch import nn
 
-from flashdd.core.errors import unknown_name
+from flashdd.core.errors import UsageError, unknown_name
+from flashdd.core.plugins import call_plugin, is_plugin, registered
 from flashdd.models.convnet import ConvNet
 from flashdd.models.count import Size, size_of
 from flashdd.models.family import STEMS, LabelerNet, LabelerSpec, shrink_factor, spec_layers
@@ -22,20 +24,55 @@ def build(name: str, *, num_classes: int, shape: tuple[int, int, int], seed: int
 
     Names: "resnet18"; "convnet-DEPTH-wWIDTH" with batch norm, "-in" added for instance norm; the labeler's
     family, "conv-", "strided-" or "patch-DEPTH-wWIDTH". Same seed, same bits; torch's global random state is
-    neither read nor changed. Raises UnknownNameError, and UsageError when the resolution is too low.
+    neither read nor changed. `module:factory` is a user's own, called with num_classes and shape. Raises
+    UnknownNameError, and UsageError when the resolution is too low or a user's factory fails.
     """
+    if is_plugin("model", name):
+        return _own(name, num_classes, shape, seed)
     rule: ConvRule = "he" if name == "resnet18" else "default"
     return initialized(lambda: _construct(name, num_classes, shape), seed=seed, conv=rule)
 
 
 def size_of_name(name: str, *, num_classes: int, shape: tuple[int, int, int]) -> Size:
     """The size of what `build` would make, without making it; raises the same errors."""
+    if is_plugin("model", name):
+        return _own_size(name, num_classes, shape)
     return size_of(on_meta(lambda: _construct(name, num_classes, shape)), shape)
 
 
 def default_student(shape: tuple[int, int, int]) -> str:
     """The student's name where none is asked for, for images of `shape` (C, H, W)."""
     return "convnet-2-w32" if min(shape[1:]) < 16 else "convnet-3-w32"
+
+
+def _own(name: str, num_classes: int, shape: tuple[int, int, int], seed: int) -> nn.Module:
+    """A user's network; whatever it draws from torch's global state is drawn from `seed`, and leaves no trace."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = call_plugin("model", name, num_classes=num_classes, shape=shape)
+    if not isinstance(net, nn.Module):
+        raise UsageError(
+            f"model '{name}' returned a {type(net).__name__}: expected a torch.nn.Module, normalized images "
+            "(N, C, H, W) -> logits (N, classes)."
+        )
+    return net
+
+
+def _own_size(name: str, num_classes: int, shape: tuple[int, int, int]) -> Size:
+    net = _own(name, num_classes, shape, seed=0)
+    try:
+        with torch.no_grad():
+            logits = net.eval()(torch.zeros(2, *shape))
+    except Exception as error:  # a user's module may raise anything
+        raise UsageError(
+            f"model '{name}' failed on two images {shape} ({type(error).__name__}: {error}): correct it."
+        ) from error
+    found = tuple(getattr(logits, "shape", ()))
+    if found != (2, num_classes):
+        raise UsageError(
+            f"model '{name}' gives {found or type(logits).__name__} for two images: expected logits (2, {num_classes})."
+        )
+    return size_of(net, shape)
 
 
 def _construct(name: str, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -51,4 +88,4 @@ def _construct(name: str, num_classes: int, shape: tuple[int, int, int]) -> nn.M
         )
     if name.startswith(tuple(f"{stem}-" for stem in STEMS)):
         return LabelerNet(spec_layers(LabelerSpec.parse(name), shape, num_classes), shrink_factor(shape))
-    raise unknown_name("model", name, _KNOWN)
+    raise unknown_name("model", name, (*_KNOWN, *registered("model")))

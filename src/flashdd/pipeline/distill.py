@@ -10,6 +10,7 @@ from torch import nn
 
 from flashdd.core.config import RunConfig
 from flashdd.core.device import full_float32
+from flashdd.core.errors import UsageError
 from flashdd.core.progress import Progress
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
@@ -17,7 +18,7 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.foreign import Expected, read_foreign
 from flashdd.data.imageset import ImageSet, read_parquet, write_parquet
 from flashdd.images.classorder import check_class_order
-from flashdd.images.table import METHODS, settings_of
+from flashdd.images.table import method_of, settings_of
 from flashdd.images.task import DistillTask
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.real import Network, network_stage
@@ -40,7 +41,7 @@ def distill(
     with started(config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
         teacher = None
-        if setup.foreign or METHODS[setup.method].teacher:
+        if setup.foreign or method_of(setup.method).teacher:
             shares = config.search.checkpoints
             teacher = network_stage(context, data, config.teacher.name, setup.teacher_recipe, shares)
         stage = images_stage(context, data, teacher, setup.method)
@@ -55,7 +56,7 @@ def images_stage(context: Context, data: RealDataset, teacher: Network | None, m
     if method == FOREIGN:
         assert teacher is not None
         return _foreign_stage(context, data, teacher)
-    setup, how = context.setup, METHODS[method]
+    setup, how = context.setup, method_of(method)
     seed = derive(setup.config.seed, "images")
     settings = settings_of(method, setup.config.images)
     ipc = min(setup.image_counts)
@@ -75,7 +76,9 @@ def images_stage(context: Context, data: RealDataset, teacher: Network | None, m
             checkpoint=work.folder / "checkpoints" / "images.pt",
             on_step=work.step,
         )
-        return _keep(how.make(task, settings), work)
+        images = how.make(task, settings)
+        _check_made(images, method, data)
+        return _keep(images, work)
 
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     if how.teacher:
@@ -89,7 +92,7 @@ def images_stage(context: Context, data: RealDataset, teacher: Network | None, m
             "ipc": ipc,
             "seed": seed,
             "flip": setup.flip,
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings if isinstance(settings, dict) else settings.model_dump(mode="json"),
         },
         inputs=inputs,
         build=make,
@@ -127,6 +130,17 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
 def _opened(teacher: Network | None) -> nn.Module:
     assert teacher is not None, "a method asks for a teacher only where its table says so"
     return teacher.open(1.0)
+
+
+def _check_made(images: object, method: str, data: RealDataset) -> None:
+    """A user's own method must return images of this dataset."""
+    if not isinstance(images, ImageSet):
+        raise UsageError(f"image method '{method}' returned a {type(images).__name__}: expected an ImageSet.")
+    if images.shape != data.shape or images.class_names != data.class_names or images.ipc is None:
+        raise UsageError(
+            f"image method '{method}' returned {images.num_images} images {images.shape} of {images.num_classes} "
+            f"classes: expected equally many of each of the {data.num_classes} classes, {data.shape}."
+        )
 
 
 def _keep(images: ImageSet, work: StageWork) -> dict[str, Any]:

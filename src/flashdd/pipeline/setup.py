@@ -11,11 +11,12 @@ from pathlib import Path
 
 from flashdd.core.config import RunConfig, parse_budget
 from flashdd.core.errors import ConfigError, DataError, unknown_name
+from flashdd.core.plugins import Kind, fingerprint, is_plugin
 from flashdd.data.foreign import Hints, count_foreign
 from flashdd.data.sources import SourceFacts, SourceOptions
 from flashdd.images.dm import default_network
 from flashdd.images.rded import default_factor
-from flashdd.images.table import METHODS
+from flashdd.images.table import METHODS, method_of
 from flashdd.labels.flash.capacity import Rung, Setting
 from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size, reference
@@ -77,6 +78,21 @@ class Setup:
         """The teacher as published: last checkpoint, scale 1, the protocol's temperature (20 where it has none)."""
         temperature = self.protocol.temperature or PUBLISHED_TEMPERATURE
         return Setting(share=1.0, temperature=temperature, logit_scale=1.0)
+
+
+def plugin_fingerprints(config: RunConfig) -> dict[str, str]:
+    """The user's own parts in a recipe, each with the hash of its source."""
+    named: list[tuple[Kind, str | None]] = [
+        ("image method", config.images.method),
+        ("protocol", config.protocol.name),
+        ("model", config.teacher.name),
+        ("model", config.student.name),
+        ("model", config.search.student),
+        ("model", config.images.dm.network),
+    ]
+    return {
+        name: fingerprint(kind, name) for kind, name in named if name is not None and is_plugin(kind, name)
+    }
 
 
 def source_options(config: RunConfig) -> SourceOptions:
@@ -152,16 +168,17 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
 def _foreign(config: RunConfig) -> Path | None:
     """The path of an image set made elsewhere; None for a method of the table. UsageError for neither."""
     name = config.images.method
-    if name in METHODS:
-        return None
     path = Path(name).expanduser()
+    if name in METHODS or is_plugin("image method", name):
+        return None
     if path.exists():
         return path
     if "/" in name or "\\" in name or path.suffix:
         raise DataError(
             f"--images {name}: no such file or folder; give a path or one of {', '.join(METHODS)}."
         )
-    raise unknown_name("image method", name, METHODS)
+    method_of(name)  # raises what is wrong with the name
+    return None
 
 
 def foreign_hints(config: RunConfig) -> Hints:

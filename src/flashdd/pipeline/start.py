@@ -22,7 +22,7 @@ from flashdd.data.sources import SourceFacts, check_source
 from flashdd.labels.table import LABELS_REVISION
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.real import data_stage, open_data
-from flashdd.pipeline.setup import resolve, source_options
+from flashdd.pipeline.setup import plugin_fingerprints, resolve, source_options
 from flashdd.training.engine import Engine
 from flashdd.training.loop import TRAINING_REVISION
 
@@ -64,6 +64,7 @@ def _prepare(
         "torch": str(torch.__version__),
         "device": device.type,
         "threads": str(torch.get_num_threads()),  # another number of threads adds in another order
+        "plugins": str(sorted(plugin_fingerprints(config).items())),
         "revisions": f"training {TRAINING_REVISION}, labels {LABELS_REVISION}",
     }
     shared = Store(cache, identity=identity, progress=progress)

@@ -14,7 +14,8 @@ from flashdd.artifact.read import Artifact, load
 from flashdd.core.config import DataSection, RunConfig
 from flashdd.core.device import deterministic, resolve_device, training_precision
 from flashdd.core.errors import DataError
-from flashdd.core.files import explain_os_errors, write_atomic
+from flashdd.core.files import explain_os_errors, file_name, write_atomic
+from flashdd.core.plugins import is_plugin
 from flashdd.core.progress import Progress, Silent
 from flashdd.core.record import Accuracy
 from flashdd.core.seeds import derive
@@ -48,7 +49,7 @@ def train_from_artifact(
     """
     progress = progress or Silent()
     artifact = load(path)
-    name = student or artifact.provenance.get("student") or default_student(artifact.image_set.shape)
+    name = student or _named_student(artifact)
     images = artifact.image_set
     size_of_name(
         name, num_classes=images.num_classes, shape=images.shape
@@ -72,7 +73,7 @@ def train_from_artifact(
             if real is not None:
                 values.append(evaluate(model, *real).accuracy)
             if out is not None:
-                files.append(out / f"{name}-seed{index}.safetensors")
+                files.append(out / f"{file_name(name)}-seed{index}.safetensors")
                 write_atomic(files[-1], save(state_on_cpu(model)))
     progress.close()
     return {
@@ -81,6 +82,17 @@ def train_from_artifact(
         "accuracy": Accuracy.of(values).model_dump(mode="json") if values else None,
         "files": [str(file) for file in files],
     }
+
+
+def _named_student(artifact: Artifact) -> str:
+    """The student that the artifact was evaluated with; the default where that was somebody's own code.
+
+    A name in an artifact is a stranger's: it never makes this process import a module.
+    """
+    named = artifact.provenance.get("student")
+    if isinstance(named, str) and not is_plugin("model", named):
+        return named
+    return default_student(artifact.image_set.shape)
 
 
 def _test_data(artifact: Artifact, source: str) -> tuple[torch.Tensor, torch.Tensor]:

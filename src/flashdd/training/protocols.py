@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from flashdd.core.errors import unknown_name
+from flashdd.core.errors import UsageError, unknown_name
+from flashdd.core.plugins import call_plugin, is_plugin, registered
 from flashdd.data.views import Mix, ViewSpec
 from flashdd.training.order import steps_per_epoch
 
@@ -98,9 +99,17 @@ def protocol_from_json(value: Mapping[str, Any]) -> Protocol:
 
 
 def resolve_protocol(name: str, setting: Setting) -> Protocol:
-    """The protocol `name` for a setting; UnknownNameError for a name that is not in the table."""
+    """The protocol `name` for a setting; UnknownNameError for a name that is not in the table.
+
+    `module:name` is a user's own: called with `setting`, it returns a Protocol.
+    """
+    if is_plugin("protocol", name):
+        protocol = call_plugin("protocol", name, setting=setting)
+        if not isinstance(protocol, Protocol):
+            raise UsageError(f"protocol '{name}' returned a {type(protocol).__name__}: expected a Protocol.")
+        return protocol
     if name not in PROTOCOLS:
-        raise unknown_name("protocol", name, PROTOCOLS)
+        raise unknown_name("protocol", name, (*PROTOCOLS, *registered("protocol")))
     return PROTOCOLS[name](setting)
 
 
