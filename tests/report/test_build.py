@@ -72,7 +72,15 @@ def write_run(out: Path, names: tuple[str, ...] = ("zero", "one", "two")) -> dic
     ]
     curve = {"scheme": "labeler", "images": "rded", "steps": [0, 10, 20], "mean": [0.1, 0.3, 0.5]}
     contents: dict[str, Any] = {
-        "gallery": {"classes": [{"name": name, "png": [png(), png(32)]} for name in names]},
+        "gallery": {
+            "classes": [
+                {
+                    "name": name,
+                    "strips": [{"images": "rded", "png": [png()]}, {"images": "random", "png": [png(32)]}],
+                }
+                for name in names
+            ]
+        },
         "mean_labels": {"class_names": names, "matrix": matrix},
         "confusion": {
             "class_names": names,
@@ -142,7 +150,11 @@ def test_the_page_shows_every_piece(full_page: str) -> None:
     ):
         assert phrase in page.text, phrase
     images = page.all("img")
-    assert [image["alt"] for image in images[:3]] == ["zero, image 1", "zero, image 2", "one, image 1"]
+    assert [image["alt"] for image in images[:3]] == [
+        "zero, rded, image 1",
+        "zero, random real, image 1",
+        "one, rded, image 1",
+    ]
     assert {image["style"] for image in images} == {"--side: 64px"}
     assert {image["class"] for image in images} == {"pixels"}
 
@@ -202,7 +214,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert not page.all("script")
     assert not any("onerror" in attributes for _, attributes in page.tags)
     assert page.text.count(evil) >= 8
-    assert f"{evil}, image 1" in [image["alt"] for image in page.all("img")]
+    assert f"{evil}, rded, image 1" in [image["alt"] for image in page.all("img")]
     assert "$x_1$ {{ 7*7 }}" in page.text
 
 
@@ -223,7 +235,9 @@ def test_many_classes_are_cut_short(tmp_path: Path) -> None:
 
 def test_large_images_shrink_smoothly(tmp_path: Path) -> None:
     contents = write_run(tmp_path)
-    contents["gallery"]["classes"] = [{"name": "big", "png": [png(224), png(28)]}]
+    contents["gallery"]["classes"] = [
+        {"name": "big", "strips": [{"images": "rded", "png": [png(224), png(28)]}]}
+    ]
     (tmp_path / "report" / "gallery.json").write_text(json.dumps(contents["gallery"]))
     images = Page(build(tmp_path)).all("img")
     assert [(image["style"], image.get("class")) for image in images] == [
@@ -237,10 +251,14 @@ def test_large_images_shrink_smoothly(tmp_path: Path) -> None:
     [
         (
             "gallery",
-            {"classes": [{"name": "a", "png": ["AAAA"]}]},
-            r"classes\[0\]\.png is wrong .*image 0 is no base64",
+            {"classes": [{"name": "a", "strips": [{"images": "b", "png": ["AAAA"]}]}]},
+            r"classes\[0\]\.strips\[0\]\.png is wrong .*image 0 is no base64",
         ),
-        ("gallery", {"classes": [{"name": "a", "png": ['"><b>']}]}, r"classes\[0\]\.png is wrong"),
+        (
+            "gallery",
+            {"classes": [{"name": "a", "strips": [{"images": "b", "png": ['"><b>']}]}]},
+            r"classes\[0\]\.strips\[0\]\.png is wrong",
+        ),
         (
             "mean_labels",
             {"class_names": ["a", "b"], "matrix": [[1, 0]]},

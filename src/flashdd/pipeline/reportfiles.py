@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ _LARGEST_GALLERY = 50
 _EPOCHS = 10
 
 
-def write_report_files(artifact: Artifact, students: list[dict[str, Any]], folder: Path) -> None:
-    """Write gallery.json, mean_labels.json, confusion.json and curves.json to `folder`."""
+def write_report_files(
+    artifact: Artifact, others: Mapping[str, ImageSet], students: list[dict[str, Any]], folder: Path
+) -> None:
+    """Write gallery.json, mean_labels.json, confusion.json and curves.json to `folder`.
+
+    others: sets of other image methods to stand beside the artifact's in the gallery, by name.
+    """
     names = list(artifact.class_names)
-    _write(folder / "gallery.json", {"classes": _gallery(artifact.image_set)})
+    sets = {artifact.provenance["images"]["method"]: artifact.image_set, **others}
+    _write(folder / "gallery.json", {"classes": _gallery(sets, names)})
     if len(names) <= _LARGEST_MATRIX:
         matrix = _mean_labels(artifact)
         _write(folder / "mean_labels.json", {"class_names": names, "matrix": matrix})
@@ -39,17 +46,19 @@ def _write(path: Path, value: Any) -> None:
     write_atomic(path, canonical_json(value))
 
 
-def _gallery(images: ImageSet) -> list[dict[str, Any]]:
-    classes = []
-    for label, name in enumerate(images.class_names[:_LARGEST_GALLERY]):
-        rows = images.images[images.labels == label][:_PER_CLASS]
-        classes.append(
-            {
-                "name": name,
-                "png": [base64.b64encode(encode_png(row.permute(1, 2, 0).numpy())).decode() for row in rows],
-            }
-        )
-    return classes
+def _gallery(sets: Mapping[str, ImageSet], names: list[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "strips": [{"images": method, "png": _pngs(images, label)} for method, images in sets.items()],
+        }
+        for label, name in enumerate(names[:_LARGEST_GALLERY])
+    ]
+
+
+def _pngs(images: ImageSet, label: int) -> list[str]:
+    rows = images.images[images.labels == label][:_PER_CLASS]
+    return [base64.b64encode(encode_png(row.permute(1, 2, 0).numpy())).decode() for row in rows]
 
 
 def _mean_labels(artifact: Artifact) -> list[list[float]]:

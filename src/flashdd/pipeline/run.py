@@ -62,7 +62,10 @@ def _run(context: Context, data: RealDataset) -> Record:
     publish(
         content, figures_of(context, data, image_stage, students, artifact, ship), context.out / "artifact"
     )
-    write_report_files(load(context.out / "artifact"), students, context.out / "report")
+    others = {}
+    if setup.method != "random":
+        others["random"] = open_images(images_stage(context, data, teacher, "random"))
+    write_report_files(load(context.out / "artifact"), others, students, context.out / "report")
     record = build_record(
         context=context,
         data=data,

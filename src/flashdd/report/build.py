@@ -71,6 +71,7 @@ def render_page(record: Record, files: ReportFiles) -> str:
         seconds=text.seconds_text,
         times=text.times_text,
         gallery_side=_gallery_side,
+        images_words=images_words,
     )
     package = importlib.resources.files("flashdd.report")
     template = environment.from_string(package.joinpath("page.html.jinja").read_text(encoding="utf-8"))

@@ -40,10 +40,10 @@ class _ReportFile(BaseModel):
             ) from None
 
 
-class GalleryClass(_ReportFile):
-    """Base64 PNG files of one class."""
+class Strip(_ReportFile):
+    """Images of one class by one method, as base64 PNG files."""
 
-    name: str
+    images: str
     png: tuple[str, ...]
 
     @field_validator("png")
@@ -59,8 +59,15 @@ class GalleryClass(_ReportFile):
         return png
 
 
+class GalleryClass(_ReportFile):
+    """One class: a strip for every image method at hand, the run's own first."""
+
+    name: str
+    strips: tuple[Strip, ...]
+
+
 class Gallery(_ReportFile):
-    """report/gallery.json: some distilled images of every class."""
+    """report/gallery.json: some images of every class, by class and method."""
 
     classes: tuple[GalleryClass, ...]
 
