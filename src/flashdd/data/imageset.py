@@ -6,13 +6,10 @@ reads it with pyarrow and Pillow alone. Lossless PNG inside; nothing here unpick
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +19,7 @@ import torch
 from PIL import Image
 
 from flashdd.core.errors import ArtifactError, DataError
-from flashdd.core.files import canonical_json, explain_os_errors
+from flashdd.core.files import atomic_file, canonical_json
 
 MAX_SIDE = 4096
 """Pixels: the largest height or width; bounds what a damaged or hostile file can make a reader allocate."""
@@ -148,28 +145,9 @@ def write_parquet(images: ImageSet, path: Path) -> int:
 
     Returns the bytes on disk. Atomic: `path` is whole or absent. Raises OutputError or StorageError.
     """
-    with _draft(path) as file:
+    with atomic_file(path) as file:  # piece by piece: a large set is never all in memory
         _write_rows(images, file)
     return path.stat().st_size
-
-
-@contextlib.contextmanager
-def _draft(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well; a large set is never all in memory."""
-    with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
 
 
 def _write_rows(images: ImageSet, file: BinaryIO) -> None:
