@@ -213,8 +213,12 @@ def test_whitened_images_are_refused() -> None:
 
 
 class Bomb:
+    """Unpickled, it leaves the file `trace`."""
+
+    trace = Path()
+
     def __reduce__(self) -> Any:
-        return (Path("/tmp/flashdd-bomb").touch, ())
+        return (Bomb.trace.touch, ())
 
 
 def _torch(content: Any) -> Callable[[Path], Path]:
@@ -231,6 +235,10 @@ def _bytes(name: str, content: bytes) -> Callable[[Path], Path]:
         return folder / name
 
     return write
+
+
+def _pickled(folder: Path) -> Path:
+    return _bytes("set.pt", pickle.dumps(Bomb()))(folder)
 
 
 def _object_array(folder: Path) -> Path:
@@ -254,7 +262,7 @@ def _nan() -> Tensor:
     ("write", "match"),
     [
         (_torch({"images": Bomb(), "labels": LABELS}), "cannot be read safely"),
-        (_bytes("set.pt", pickle.dumps(Bomb())), "cannot be read safely"),
+        (_pickled, "cannot be read safely"),
         (_object_array, "cannot be read safely"),
         (_cut, "cannot be read safely"),
         (_bytes("set.safetensors", b"\xff" * 40), "cannot be read safely"),
@@ -283,10 +291,13 @@ def _nan() -> Tensor:
         (_torch({"images": _pixels(), "labels": LABELS, "mean": "half"}), "'mean' must be numbers"),
     ],
 )
-def test_refused_with_a_sentence(write: Callable[[Path], Path], match: str, tmp_path: Path) -> None:
+def test_refused_with_a_sentence(
+    write: Callable[[Path], Path], match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bomb, "trace", tmp_path / "exploded")
     with pytest.raises(DataError, match=match):
         read_foreign(write(tmp_path), EXPECTED)
-    assert not Path("/tmp/flashdd-bomb").exists()
+    assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize(

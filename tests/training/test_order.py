@@ -152,6 +152,9 @@ def test_the_batch_of_rded(changes: dict[str, object], batch: int) -> None:
     )
     assert int(order.pairs(protocol.steps - 1)[0].max()) == 299  # the last step is of the last of 300 epochs
     assert protocol.epochs(num_images) == 300
+    assert (
+        min(len(order.pairs(step)[1]) for step in range(order.steps_per_epoch)) > 1
+    )  # batch norm needs two rows
     assert sum(len(order.pairs(step)[1]) for step in range(protocol.steps)) == protocol.passes(num_images)
     assert (protocol.temperature, protocol.eta) == (20.0, 2.0)
 
