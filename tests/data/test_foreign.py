@@ -80,7 +80,7 @@ def test_folders_as_they_are_published(names: list[str], tmp_path: Path) -> None
 
 def test_a_train_folder_is_looked_into(tmp_path: Path) -> None:
     _folders(tmp_path / "set" / "train", list(NAMES))
-    _check(tmp_path / "set")
+    assert _check(tmp_path / "set") == ("class folders, told by name",)
 
 
 def test_numbers_are_not_sorted_as_text() -> None:
@@ -119,7 +119,9 @@ def test_mtt_saves_images_and_labels_side_by_side(tmp_path: Path) -> None:
     torch.save(_normalized(_pixels()), tmp_path / "images_best.pt")
     torch.save(LABELS, tmp_path / "labels_best.pt")
     torch.save(torch.tensor(0.01), tmp_path / "lr_best.pt")
-    _check(tmp_path / "images_best.pt")
+    notes = _check(tmp_path / "images_best.pt")
+    assert notes[0] == "images, labels beside them"
+    assert "estimated: the data's own" in notes[1]
 
 
 def test_datm_learns_soft_labels(tmp_path: Path) -> None:

@@ -140,6 +140,10 @@ def test_installed_packages_register_names(folder: Path, monkeypatch: pytest.Mon
         return [point] if group == point.group else []
 
     monkeypatch.setattr(importlib.metadata, "entry_points", points)
-    assert method_of("shiny").make.__name__ == "brightest"
-    with pytest.raises(UsageError, match="did you mean 'shiny'"):
-        method_of("shinny")
+    plugins.registered.cache_clear()
+    try:
+        assert method_of("shiny").make.__name__ == "brightest"
+        with pytest.raises(UsageError, match="did you mean 'shiny'"):
+            method_of("shinny")
+    finally:
+        plugins.registered.cache_clear()

@@ -6,6 +6,7 @@ code.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -32,6 +33,7 @@ def is_plugin(kind: Kind, name: str) -> bool:
     return _SPEC.fullmatch(name) is not None or name in registered(kind)
 
 
+@functools.cache  # a look at every installed package: networks are built by name thousands of times
 def registered(kind: Kind) -> dict[str, importlib.metadata.EntryPoint]:
     """The entry points of installed packages for `kind`, by name."""
     return {point.name: point for point in importlib.metadata.entry_points(group=GROUPS[kind])}
