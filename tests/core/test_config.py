@@ -36,7 +36,12 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
         ({"images": {"ipcc": 1}}, r"unknown key 'images.ipcc': did you mean 'images.ipc'\?"),
         ({"imges": {}}, r"unknown key 'imges': did you mean 'images'\?"),
         ({"images": {"ipc": 0}}, r"images.ipc: got 0; input should be greater than or equal to 1\."),
-        ({"search": {"checkpoints": [1.0, 0.5]}}, r"search.checkpoints: got \[1.0, 0.5\]; needs ascending"),
+        ({"search": {"lengths": [1.0, 0.5]}}, r"search.lengths: got \[1.0, 0.5\]; needs ascending"),
+        (
+            {"search": {"lengths": [0.5]}},
+            r"search.lengths: got \[0.5\]; needs ascending factors, .* 1.0 among them",
+        ),
+        ({"labeler": {"bits": [4, 8]}}, r"labeler.bits: got \[4, 8\]; needs descending"),
         ({"search": {"temperatures": [0]}}, r"search.temperatures: got \[0\]; needs at least one number"),
     ],
 )

@@ -232,11 +232,44 @@ def test_folders_that_are_neither_run_nor_artifact_are_refused(tmp_path: Path) -
 
 
 def test_a_networks_dials_are_read() -> None:
-    assert parse_network("convnet-3-w64") == NetworkScheme(name="convnet-3-w64")
+    assert parse_network("convnet-3-w64") == NetworkScheme(names=("convnet-3-w64",))
     assert parse_network("conv-3-w8@e4-t0.5-x2") == NetworkScheme(
-        name="conv-3-w8", epochs=4, temperature=0.5, logit_scale=2.0
+        names=("conv-3-w8",), epochs=4, temperature=0.5, logit_scale=2.0
     )
     assert parse_network("conv-3-w8@h2.1").entropy == 2.1
+    assert parse_network("conv-3-w8+strided-2-w4@b4-m3-c2") == NetworkScheme(
+        names=("conv-3-w8", "strided-2-w4"), bits=4, copies=3, cycles=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheme", "match"),
+    [
+        ("conv-2-w4@b5", "5 bits; expected one of"),
+        ("conv-2-w4@m2", "says the bits of its weights"),
+        ("conv-2-w4+conv-2-w8", "says the bits of its weights"),
+        ("conv-2-w4@b4.5", "whole epochs, bits"),
+        ("conv-2-w4+resnet99@b4", "resnet99"),
+        ("resnet18@b4", "resnet18"),
+    ],
+)
+def test_labelers_that_cannot_be_are_refused(scheme: str, match: str, tmp_path: Path) -> None:
+    config = tiny_config(compare__schemes=[scheme])
+    with pytest.raises(UsageError, match=match):
+        compare(config, tmp_path / "out", cache=tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labelers_are_compared_as_they_would_be_shipped(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    schemes = ["strided-1-w4@b8", "strided-1-w4@b3", "strided-1-w4@b4-m2", "strided-1-w4+strided-1-w6@b4-c2"]
+    config = tiny_config(compare__schemes=schemes, student__seeds=1)
+    rows = compare(config, tmp_path / "out", cache=finished[0].parent / "cache").rows
+    networks = [row.network for row in rows]
+    assert [(n.bits, n.num_members) for n in networks if n] == [(8, 1), (3, 1), (4, 2), (4, 4)]
+    assert rows[1].label_bytes < rows[0].label_bytes < rows[3].label_bytes
+    assert all(row.label_bytes < 4000 for row in rows)
 
 
 def test_an_artifact_of_other_data_is_refused(finished: tuple[Path, Record], tmp_path: Path) -> None:

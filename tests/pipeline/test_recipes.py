@@ -24,7 +24,9 @@ ONE_STEP = [
     ("protocol.image_passes", 100),
     ("search.finalists", 1),
     ("search.finalist_seeds", 2),
-    ("search.checkpoints", [1.0]),
+    ("labeler.bits", [8, 4]),
+    ("labeler.refit_steps", 1),
+    ("labeler.max_members", 2),
     ("search.temperatures", [4.0]),
     ("search.patience", 1),
     ("student.seeds", 1),
@@ -65,7 +67,8 @@ def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Recor
 
 def _two_layers(scheme: str) -> str:
     """The scheme's network, as deep as 8 pixels carry it; entropies that three classes can have."""
-    return scheme.replace("-3-w", "-2-w").replace("w64", "w12").replace("h2.19", "h1.05")
+    networks = scheme.replace("-3-w", "-2-w").replace("w64", "w12").replace("w48", "w12")
+    return networks.replace("h2.19", "h1.05").replace("-c4", "-c1")
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,47 @@ def test_the_proxy_is_never_larger_than_the_student() -> None:
 def test_cutmix_per_batch_is_the_fields_habit_by_name() -> None:
     assert _resolve(_facts(32, 10), views__mix="cutmix-batch").protocol.views.replayable is False
     assert RunConfig().views.mix == "cutmix"
+
+
+def test_fewer_bits_come_with_width_where_bytes_were_the_limit() -> None:
+    setup = _resolve(_facts(32, 10), labeler__bits=[8, 4, 2])
+    chain = next(chain for family in setup.families for chain in family if chain[0].name == "strided-3-w4")
+    fewer = setup.variants.fewer_bits
+    assert [(rung.name, rung.bits) for rung in fewer(chain[0])] == [("strided-3-w4", 4)]
+    (same, wide) = fewer(chain[-1])
+    assert (same.name, same.bits, wide.bits) == (chain[-1].name, 4, 4)
+    assert same.bytes < chain[-1].bytes
+    assert wide.params > chain[-1].params
+    assert wide.bytes <= setup.budget_bytes
+    assert wide.macs <= setup.max_macs
+    assert [rung.bits for rung in fewer(same)] == [2]
+    assert fewer(fewer(same)[0]) == []
+
+
+def test_where_operations_are_the_limit_fewer_bits_bring_no_width() -> None:
+    setup = _resolve(_facts(32, 10), labeler__bits=[8, 4])
+    chain = next(chain for family in setup.families for chain in family if chain[0].name == "conv-3-w4")
+    assert [rung.name for rung in setup.variants.fewer_bits(chain[-1])] == [chain[-1].name]
+
+
+def test_ensembles_keep_to_bytes_operations_and_their_number() -> None:
+    setup = _resolve(_facts(32, 10), labeler__max_members=4, labeler__budget="20KB")
+    rung = setup.families[1][0][0]
+    assert rung.name == "strided-3-w4"
+    four = setup.variants.with_members(rung, 4)
+    assert four is not None
+    assert four.num_members == 4
+    assert (four.macs, four.params) == (4 * rung.macs, 4 * rung.params)
+    assert 3 * rung.bytes < four.bytes <= 20_000
+    assert setup.variants.with_members(rung, 5) is None
+    assert _resolve(_facts(32, 10), labeler__budget="4KB").variants.with_members(rung, 4) is None
+    tight = _resolve(_facts(32, 10), labeler__max_macs=100_000)
+    assert tight.variants.with_members(rung, 2) is not None
+    assert tight.variants.with_members(rung, 3) is None
+
+
+def test_trainings_of_other_lengths_have_whole_epochs() -> None:
+    setup = _resolve(_facts(32, 10), teacher__epochs=8, search__lengths=[0.1, 0.25, 1.0])
+    assert [setup.teacher_at(length).epochs for length in (0.1, 0.25, 1.0)] == [1, 2, 8]
+    assert {setting.length for setting in setup.settings} == {0.1, 0.25, 1.0}
+    assert setup.member_at(1.0) == setup.member_recipe

@@ -110,6 +110,16 @@ def test_the_choice_is_marked(capacity: Search) -> None:
     assert {"strided-2", "strided-3", "patch-2", "conv-3", "10 KB"} <= set(shown)
 
 
+def test_fewer_bits_and_ensembles_have_lines_of_their_own(capacity: Search) -> None:
+    whole = [candidate.model_copy(update={"bits": 8, "num_members": 1}) for candidate in capacity.candidates]
+    few = whole[4].model_copy(update={"bits": 4, "bytes": 3500})
+    many = few.model_copy(update={"num_members": 3, "bytes": 10_000})
+    search = Search(candidates=(*whole, few, many), chosen=len(whole) + 1, seconds=1.0)
+    shown = texts(figures.capacity_figure(search, None))
+    assert {"fewer bits", "ensembles", "strided-3"} <= set(shown)
+    assert "chosen: 3 x strided-3-w16, 4 bits, 10.0 KB" in shown
+
+
 def test_a_budget_beyond_the_candidates_is_not_drawn(capacity: Search) -> None:
     for budget in (None, 100, 10**7):
         assert not any("budget" in text for text in texts(figures.capacity_figure(capacity, budget)))

@@ -64,3 +64,11 @@ def test_counts_rates_and_factors() -> None:
         "844",
         "12,346",
     ]
+
+
+def test_labelers_say_their_bits_and_members_where_these_are_news() -> None:
+    assert text.labeler_text("conv-3-w8", 8, 1) == text.labeler_text("conv-3-w8", None, None) == "conv-3-w8"
+    assert text.labeler_text("resnet18", 32, 1) == "resnet18"
+    assert text.labeler_text("conv-3-w8", 4, 1) == "conv-3-w8, 4 bits"
+    assert text.labeler_text("conv-3-w8", 8, 3) == "3 x conv-3-w8"
+    assert text.labeler_text("conv-3-w8", 2, 2) == "2 x conv-3-w8, 2 bits"

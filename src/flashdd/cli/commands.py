@@ -19,7 +19,7 @@ from flashdd.core.errors import UsageError
 from flashdd.core.record import Record
 from flashdd.report.comparison import comparison_cells
 from flashdd.report.tables import student_rows, table_cells, warnings
-from flashdd.report.text import bytes_text
+from flashdd.report.text import bytes_text, labeler_text
 
 
 def run(
@@ -92,8 +92,9 @@ def label(
     if as_json:
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
+    what = labeler_text(facts["name"], facts["bits"], facts["num_members"])
     typer.echo(
-        f"labeler: {facts['name']}, {bytes_text(facts['bytes'])}, {100 * facts['bytes_ratio']:.3f} % of the reference; "
+        f"labeler: {what}, {bytes_text(facts['bytes'])}, {100 * facts['bytes_ratio']:.3f} % of the reference; "
         f"{facts['macs_ratio']:,.0f}x fewer MACs; {100 * facts['accuracy']:.1f} % on test by itself"
     )
     for sentence in facts["notes"]:

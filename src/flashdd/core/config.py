@@ -123,6 +123,19 @@ class LabelerSection(Section):
     batch_size: int = Field(default=128, ge=2)
     stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
     """the chains of the ladder that are climbed; also a family of your own as `module:name`"""
+    bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8, 4, 3, 2), min_length=1)
+    """of the weights, descending: the first while capacity is searched, then fewer as long as students lose nothing"""
+    refit_steps: int = Field(default=300, ge=0)
+    """of a member's refit to its own logits after rounding to fewer than 8 bits"""
+    max_members: int = Field(default=16, ge=1, le=1000)
+    """of an ensemble that the budget would hold"""
+
+    @field_validator("bits")
+    @classmethod
+    def _descending(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(set(values), reverse=True) != list(values):
+            raise ValueError("needs descending numbers of bits, each once")
+        return values
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -137,8 +150,8 @@ class SearchSection(Section):
     """tried where the protocol takes the source's temperature"""
     logit_scales: tuple[float, ...] = (1.0, 2.0, 5.0)
     """tried where the protocol fixes the temperature"""
-    checkpoints: tuple[float, ...] = (1.0,)
-    """shares of a network's training at which it may label; below 1 its rate has not come down yet (docs/LOG.md)"""
+    lengths: tuple[float, ...] = (1.0,)
+    """factors on a network's epochs of training, each with a schedule of its own; the teacher's too"""
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
     finalists: int = Field(default=2, ge=1)
@@ -149,7 +162,7 @@ class SearchSection(Section):
     student: str | None = None
     """architecture of the proxies; by default the smaller of the run's student and `convnet-3-w32`"""
 
-    @field_validator("temperatures", "logit_scales", "checkpoints")
+    @field_validator("temperatures", "logit_scales", "lengths")
     @classmethod
     def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if not values or any(value <= 0 for value in values):
@@ -165,11 +178,11 @@ class SearchSection(Section):
             )
         return values
 
-    @field_validator("checkpoints")
+    @field_validator("lengths")
     @classmethod
-    def _shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if max(values) != 1.0 or sorted(set(values)) != list(values):
-            raise ValueError("needs ascending shares of the training, the last one 1.0")
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if 1.0 not in values or sorted(set(values)) != list(values):
+            raise ValueError("needs ascending factors, each once, 1.0 among them")
         return values
 
 

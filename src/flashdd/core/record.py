@@ -171,8 +171,10 @@ class Candidate(_Facts):
     proxy_stderr: Amount | None  # None below n = 2
     n: Count
     logit_scale: Ratio | None = None
+    bits: Positive | None = None  # of the weights
+    num_members: Positive | None = None
+    length: Ratio | None = None  # factor on the configured training, in `epochs` already
     depth: Count | None = None
-    checkpoint: int | float | str | None = None
     rung: Count | None = None
     values: tuple[Fraction, ...] | None = None  # proxy accuracy by seed
 
@@ -288,6 +290,8 @@ class LabelNetwork(_Facts):
     accuracy: Fraction  # test
     val_accuracy: Fraction
     temperature: Ratio
+    bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
+    num_members: Positive | None = None  # as bits
     entropy: Amount | None = None  # mean over all labels, nats; absent where labels are made at every step
 
 

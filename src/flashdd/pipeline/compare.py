@@ -23,7 +23,7 @@ from flashdd.images.table import method_of
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
 from flashdd.pipeline.package import image_settings
-from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.record import caveats, data_facts, plain, resolved_config
 from flashdd.pipeline.rows import train_row
 from flashdd.pipeline.schemes import Material, Shipped, check_scheme, scheme_row, shipped_labeler
@@ -104,17 +104,14 @@ class _Set:
     def ipc(self) -> int | None:
         return self.context.setup.ipc
 
-    @cached_property
-    def teacher(self) -> Network:
-        setup = self.context.setup
-        shares = setup.config.search.checkpoints
-        return network_stage(self.context, self.data, setup.config.teacher.name, setup.teacher_recipe, shares)
+    def teacher(self, length: float = 1.0) -> Network:
+        return teacher_network(self.context, self.data, length)
 
     @cached_property
     def made(self) -> StageResult:
         method = self.context.setup.method
         asked = method == FOREIGN or method_of(method).teacher
-        return images_stage(self.context, self.data, self.teacher if asked else None, method)
+        return images_stage(self.context, self.data, self.teacher() if asked else None, method)
 
     @property
     def in_artifact(self) -> bool:
@@ -143,7 +140,7 @@ class _Set:
             data=self.data,
             images=images,
             method=self.name,
-            teacher=lambda: self.teacher,
+            teacher=self.teacher,
             searched=searched,
             shipped=self.shipped,
             learned=None if held else learned_labels(self.made),

@@ -24,7 +24,7 @@ from flashdd.images.table import method_of, settings_of
 from flashdd.images.task import DistillTask
 from flashdd.labels.table import read_table, write_table
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.setup import FOREIGN, foreign_hints
 from flashdd.pipeline.start import started
 
@@ -46,8 +46,7 @@ def distill(
         setup = context.setup
         teacher = None
         if setup.foreign or method_of(setup.method).teacher:
-            shares = config.search.checkpoints
-            teacher = network_stage(context, data, config.teacher.name, setup.teacher_recipe, shares)
+            teacher = teacher_network(context, data)
         stage = images_stage(context, data, teacher, setup.method)
         path = context.out / "images.parquet"
         write_parquet(open_images(stage), path)
@@ -116,7 +115,7 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
     def make(work: StageWork) -> dict[str, Any]:
         for note in found.notes:
             context.progress.message(f"images: {note}")
-        net = teacher.open(1.0).to(context.device)
+        net = teacher.open().to(context.device)
         with torch.no_grad(), full_float32():
             pixels = (
                 chunk.to(context.device).float() / 255 for chunk in torch.split(found.images.images, _BATCH)
@@ -149,7 +148,7 @@ def learned_labels(stage: StageResult) -> Tensor | None:
 
 def _opened(teacher: Network | None) -> nn.Module:
     assert teacher is not None, "a method asks for a teacher only where its table says so"
-    return teacher.open(1.0)
+    return teacher.open()
 
 
 def _check_made(images: object, method: str, data: RealDataset) -> None:

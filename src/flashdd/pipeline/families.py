@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flashdd.core.config import RunConfig
 from flashdd.core.errors import ConfigError, UsageError, unknown_name
 from flashdd.core.plugins import call_plugin, is_plugin, registered
-from flashdd.labels.flash.capacity import Rung
+from flashdd.labels.flash.capacity import Rung, Variants
 from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size
 from flashdd.models.family import STEMS, LabelerSpec, ladder, spec_size
@@ -18,27 +18,44 @@ _CLAIMED_SHARE = 0.0003
 Shape = tuple[int, int, int]
 
 
-def rung_of(spec: LabelerSpec, shape: Shape, classes: int) -> Rung:
-    size = spec_size(spec, shape, classes)
-    return Rung(name=spec.name, params=size.params, bytes=packed_bytes(spec, shape, classes), macs=size.macs)
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Where rungs have to fit. shape: (C, H, W) of the data; max_bytes: of the file; max_macs: per image."""
 
+    shape: Shape
+    classes: int
+    max_bytes: int
+    max_macs: int
 
-def widest(spec: LabelerSpec, shape: Shape, classes: int, budget: int, max_macs: int) -> LabelerSpec | None:
-    """The widest network of `spec`'s shape within both ceilings; None if not even width 1 is."""
+    def rung(self, spec: LabelerSpec, bits: int = 8, num_members: int = 1) -> Rung:
+        size = spec_size(spec, self.shape, self.classes)
+        return Rung(
+            name=spec.name,
+            params=size.params * num_members,
+            bytes=packed_bytes(spec, self.shape, self.classes, bits=bits, num_members=num_members),
+            macs=size.macs * num_members,
+            bits=bits,
+            num_members=num_members,
+        )
 
-    def fits(width: int) -> bool:
-        rung = rung_of(replace(spec, width=width), shape, classes)
-        return rung.bytes <= budget and rung.macs <= max_macs
+    def holds(self, rung: Rung) -> bool:
+        return rung.bytes <= self.max_bytes and rung.macs <= self.max_macs
 
-    if not fits(1):
-        return None
-    low, high = 1, 2
-    while high < 4096 and fits(high):
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return replace(spec, width=low)
+    def widest(self, spec: LabelerSpec, bits: int = 8) -> LabelerSpec | None:
+        """The widest network of `spec`'s shape that fits; None if not even width 1 does."""
+
+        def fits(width: int) -> bool:
+            return self.holds(self.rung(replace(spec, width=width), bits))
+
+        if not fits(1):
+            return None
+        low, high = 1, 2
+        while high < 4096 and fits(high):
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return replace(spec, width=low)
 
 
 def default_max_macs(yardstick: Size, budget: int) -> int:
@@ -48,33 +65,57 @@ def default_max_macs(yardstick: Size, budget: int) -> int:
 
 
 def labeler_families(
-    config: RunConfig, yardstick: Size, shape: Shape, classes: int, budget: int, max_macs: int
+    config: RunConfig, yardstick: Size, room: Room
 ) -> tuple[tuple[tuple[Rung, ...], ...], ...]:
     """Per stem and depth, the ladder's widths that fit, and above them the widest that does."""
-    specs = ladder(shape, classes)
+    specs, bits = ladder(room.shape, room.classes), config.labeler.bits[0]
     families = []
     for stem in config.labeler.stems:
         if stem not in STEMS and is_plugin("labeler family", stem):
-            families.append(_own_family(stem, shape, classes, budget, max_macs))
+            families.append(_own_family(stem, room, bits))
             continue
         if stem not in STEMS:
             raise unknown_name("labeler.stems entry", stem, (*STEMS, *registered("labeler family")))
         depths = sorted({spec.depth for spec in specs if spec.stem == stem}, reverse=True)
         chains = [
-            _chain([s for s in specs if (s.stem, s.depth) == (stem, depth)], shape, classes, budget, max_macs)
-            for depth in depths
+            _chain([s for s in specs if (s.stem, s.depth) == (stem, depth)], room, bits) for depth in depths
         ]
         families.append(tuple(chain for chain in chains if chain))
     if not any(families):
-        raise ConfigError(_too_small(config, specs, yardstick, shape, classes, budget, max_macs))
+        raise ConfigError(_too_small(config, specs, yardstick, room))
     return tuple(family for family in families if family)
 
 
-def _own_family(
-    name: str, shape: Shape, classes: int, budget: int, max_macs: int
-) -> tuple[tuple[Rung, ...], ...]:
+def variants_of(config: RunConfig, room: Room) -> Variants:
+    """What the rungs of a run may become: of the next smaller number of bits in `labeler.bits`, and ensembles.
+
+    A rung that could not be wider for its bytes comes with the widest network of its shape that fewer bits allow.
+    """
+
+    def fewer_bits(rung: Rung) -> list[Rung]:
+        below = [bits for bits in config.labeler.bits if bits < rung.bits]
+        if not below:
+            return []
+        spec = LabelerSpec.parse(rung.name)
+        specs = [spec]
+        if spec.stem in STEMS and room.widest(spec, rung.bits) == spec:
+            wider = room.widest(spec, max(below))
+            if wider is not None and wider != spec:
+                specs.append(wider)
+        return [room.rung(each, max(below)) for each in specs]
+
+    def with_members(rung: Rung, count: int) -> Rung | None:
+        more = room.rung(LabelerSpec.parse(rung.name), rung.bits, count)
+        return more if count <= config.labeler.max_members and room.holds(more) else None
+
+    return Variants(
+        fewer_bits=fewer_bits, with_members=with_members, max_bytes=room.max_bytes, max_macs=room.max_macs
+    )
+
+
+def _own_family(name: str, room: Room, bits: int) -> tuple[tuple[Rung, ...], ...]:
     """The chains of a user's family, by bytes, of the networks that fit; UsageError where none does."""
-    given = call_plugin("labeler family", name, num_classes=classes, shape=shape)
+    given = call_plugin("labeler family", name, num_classes=room.classes, shape=room.shape)
     named = isinstance(given, list | tuple) and all(
         isinstance(chain, list | tuple) and all(isinstance(spec, str) for spec in chain) for chain in given
     )
@@ -83,38 +124,29 @@ def _own_family(
             f"labeler family '{name}' returned {str(given)[:80]}: expected a list of chains, each a list of names "
             "such as 'strided-2-w8' or 'chain-16k5s2-24k3m'."
         )
-    chains = [[rung_of(LabelerSpec.parse(spec), shape, classes) for spec in chain] for chain in given]
-    fitting = [[rung for rung in chain if rung.bytes <= budget and rung.macs <= max_macs] for chain in chains]
+    chains = [[room.rung(LabelerSpec.parse(spec), bits) for spec in chain] for chain in given]
+    fitting = [[rung for rung in chain if room.holds(rung)] for chain in chains]
     if not any(fitting):
         smallest = min((rung.bytes for chain in chains for rung in chain), default=0)
         raise ConfigError(
-            f"labeler family '{name}' has no network within {budget} bytes and {max_macs} MACs: its smallest has "
-            f"{smallest} bytes."
+            f"labeler family '{name}' has no network within {room.max_bytes} bytes and {room.max_macs} MACs: its "
+            f"smallest has {smallest} bytes."
         )
     return tuple(tuple(sorted(chain, key=lambda rung: rung.bytes)) for chain in fitting if chain)
 
 
-def _chain(
-    specs: Sequence[LabelerSpec], shape: Shape, classes: int, budget: int, max_macs: int
-) -> tuple[Rung, ...]:
-    top = widest(specs[0], shape, classes, budget, max_macs)
+def _chain(specs: Sequence[LabelerSpec], room: Room, bits: int) -> tuple[Rung, ...]:
+    top = room.widest(specs[0], bits)
     if top is None or top.width < min(spec.width for spec in specs):
         return ()
     kept = [spec for spec in specs if spec.width < 0.9 * top.width] + [top]
-    return tuple(rung_of(spec, shape, classes) for spec in sorted(kept, key=lambda spec: spec.width))
+    return tuple(room.rung(spec, bits) for spec in sorted(kept, key=lambda spec: spec.width))
 
 
-def _too_small(
-    config: RunConfig,
-    specs: Sequence[LabelerSpec],
-    yardstick: Size,
-    shape: Shape,
-    classes: int,
-    budget: int,
-    max_macs: int,
-) -> str:
+def _too_small(config: RunConfig, specs: Sequence[LabelerSpec], yardstick: Size, room: Room) -> str:
     """The sentence for a budget that holds no rung: the smallest budget, or else MAC ceiling, that holds one."""
-    rungs = [rung_of(spec, shape, classes) for spec in specs if spec.stem in config.labeler.stems]
+    bits = config.labeler.bits[0]
+    rungs = [room.rung(spec, bits) for spec in specs if spec.stem in config.labeler.stems]
     if config.labeler.max_macs is None:
         # a larger budget raises the default ceiling with it
         per_byte = yardstick.macs / _CLAIMED_SPEED / (_CLAIMED_SHARE * yardstick.bytes)
@@ -124,14 +156,15 @@ def _too_small(
         ]
         smallest = min(needed)
     else:
-        within = [rung.bytes for rung in rungs if rung.macs <= max_macs]
+        within = [rung.bytes for rung in rungs if rung.macs <= room.max_macs]
         if not within:
             fewest = min(rung.macs for rung in rungs)
-            return (
-                f"labeler.max_macs = {max_macs} allows no labeler: the smallest that works here is {fewest}."
-            )
+            return f"labeler.max_macs = {room.max_macs} allows no labeler: the smallest that works here is {fewest}."
         smallest = min(within)
-    return f"the label budget of {budget} bytes holds no labeler: the smallest that works here is {smallest} bytes."
+    return (
+        f"the label budget of {room.max_bytes} bytes holds no labeler: the smallest that works here is {smallest} "
+        "bytes."
+    )
 
 
 def _up(value: float) -> int:

@@ -11,7 +11,7 @@ from flashdd.core.progress import Progress
 from flashdd.data.sources import check_source
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish
-from flashdd.pipeline.real import network_stage
+from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import caveats
 from flashdd.pipeline.search import capacity_search
 from flashdd.pipeline.setup import resolve, source_options
@@ -24,9 +24,10 @@ def label(
     """Search a labeler for the image set whose path is `config.images.method`, and write both to OUT/artifact.
 
     A teacher, trained on the real data or taken from the cache, checks that labels mean the classes that they should:
-    DataError where another assignment agrees clearly better. Returns {"artifact", "name", "bytes", "bytes_ratio",
-    "macs_ratio", "temperature", "accuracy" (the labeler's own, on test), "notes"}. Raises UsageError where no path is
-    given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on from them.
+    DataError where another assignment agrees clearly better. Returns {"artifact", "name", "bits", "num_members",
+    "bytes", "bytes_ratio", "macs_ratio", "temperature", "accuracy" (the labeler's own, on test), "notes"}. Raises
+    UsageError where no path is given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on
+    from them.
     """
     if not resolve(config, check_source(source_options(config))).foreign:
         raise UsageError(
@@ -39,8 +40,7 @@ def label(
         )
     with started(config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
-        shares = setup.config.search.checkpoints
-        teacher = network_stage(context, data, setup.config.teacher.name, setup.teacher_recipe, shares)
+        teacher = teacher_network(context, data)
         image_stage = images_stage(context, data, teacher, setup.method)
         images = open_images(image_stage)
         capacity = capacity_search(context, data, images)
@@ -53,6 +53,8 @@ def label(
         return {
             "artifact": str(folder),
             "name": capacity.choice.rung.name,
+            "bits": made["bits"],
+            "num_members": capacity.choice.rung.num_members,
             "bytes": made["label_bytes"],
             "bytes_ratio": made["label_bytes"] / setup.reference.bytes,
             "macs_ratio": setup.reference.macs / made["macs"],

@@ -3,6 +3,10 @@
 `NAME` or `NAME@DIALS`, dials joined by dashes: `e8` epochs of training, with a schedule of their own; `t4` the labels'
 temperature; `h2.1` the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
 `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's.
+
+With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
+other weights, and `c3`, the snapshots of three cycles of one training, make it an ensemble, as several names do:
+`conv-3-w8+strided-3-w8@b8`.
 """
 
 from __future__ import annotations
@@ -17,26 +21,39 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.entropy import mean_entropy, temperature_of
 from flashdd.labels.flash.capacity import default_setting
+from flashdd.labels.flash.pack import labeler_bytes
+from flashdd.labels.flash.quantize import BITS
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.members import Design, Made, labeler_stage, member_spec
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.rows import Opened, Row
 from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.setup import Setup
 
-_DIALS = "epochs (e8), temperature (t4), entropy in nats (h2.1), logit scale (x2)"
-_DIAL = re.compile(r"([ethx])(\d+(?:\.\d+)?)")
+_DIALS = (
+    "epochs (e8), temperature (t4), entropy in nats (h2.1), logit scale (x2), and of labelers bits (b4), members (m4), "
+    "snapshots (c3)"
+)
+_DIAL = re.compile(r"([ethxbmc])(\d+(?:\.\d+)?)")
+_WHOLE = "ebmc"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkScheme:
-    """epochs, temperature: None where the run's own are meant; at most one of temperature and entropy is given."""
+    """epochs, temperature: None where the run's own are meant; at most one of temperature and entropy is given.
 
-    name: str
+    bits: of a packed labeler; None for one network as it was trained.
+    """
+
+    names: tuple[str, ...]
     epochs: int | None = None
     temperature: float | None = None
     entropy: float | None = None
     logit_scale: float = 1.0
+    bits: int | None = None
+    copies: int = 1
+    cycles: int = 1
 
 
 def parse_network(scheme: str) -> NetworkScheme:
@@ -50,24 +67,41 @@ def parse_network(scheme: str) -> NetworkScheme:
                 f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {_DIALS}."
             )
         found[match[1]] = float(match[2])
-    epochs = found.get("e")
-    if {"t", "h"} <= found.keys() or (epochs is not None and epochs != int(epochs)):
+    if {"t", "h"} <= found.keys() or any(found.get(dial, 1) != int(found.get(dial, 1)) for dial in _WHOLE):
         raise UsageError(
-            f"label scheme '{scheme}': whole epochs, and a temperature or an entropy, not both: {_DIALS}."
+            f"label scheme '{scheme}': whole epochs, bits, members and snapshots, and a temperature or an entropy, not "
+            f"both: {_DIALS}."
         )
+    names = tuple(name.split("+"))
+    if "b" not in found and (len(names) > 1 or {"m", "c"} & found.keys()):
+        raise UsageError(
+            f"label scheme '{scheme}': an ensemble is a labeler and says the bits of its weights, such as b8; of "
+            "networks as they were trained make a committee."
+        )
+    epochs, bits = found.get("e"), found.get("b")
     return NetworkScheme(
-        name=name,
+        names=names,
         epochs=None if epochs is None else int(epochs),
         temperature=found.get("t"),
         entropy=found.get("h"),
         logit_scale=found.get("x", 1.0),
+        bits=None if bits is None else int(bits),
+        copies=int(found.get("m", 1)),
+        cycles=int(found.get("c", 1)),
     )
 
 
 def check_network(scheme: str, setup: Setup) -> None:
     """Raise what is wrong with the scheme on these data under this protocol: UsageError, UnknownNameError."""
     wanted = parse_network(scheme)
-    size_of_name(wanted.name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
+    for name in wanted.names:
+        size_of_name(name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
+        if wanted.bits is not None:
+            member_spec(name)  # raises UnknownNameError for a network that no labeler can be made of
+    if wanted.bits is not None and wanted.bits not in BITS:
+        raise UsageError(f"label scheme '{scheme}': {wanted.bits} bits; expected one of {BITS}.")
+    recipe = setup.member_recipe
+    replace(recipe, epochs=wanted.epochs or recipe.epochs, cycles=wanted.cycles).ends(setup.facts.num_train)
     most = math.log(setup.facts.num_classes)
     if wanted.entropy is not None and not wanted.entropy < most:
         raise UsageError(
@@ -83,11 +117,8 @@ def check_network(scheme: str, setup: Setup) -> None:
 def network_row(context: Context, data: RealDataset, images: ImageSet, method: str, scheme: str) -> Row:
     """The row of students whose labels that network gives; its facts say how good and how soft they are."""
     setup, wanted = context.setup, parse_network(scheme)
-    recipe = setup.member_recipe
-    if wanted.epochs is not None:
-        recipe = replace(recipe, epochs=wanted.epochs)
-    network = network_stage(context, data, wanted.name, recipe, setup.config.search.checkpoints)
-    stage, labels = labels_stage(context, network, 1.0, images)
+    network = _made(context, data, wanted)
+    stage, labels = labels_stage(context, network, images)
     temperature = wanted.temperature or default_setting(setup.settings).temperature
     facts: dict[str, Any] = {}
     if labels.table is not None:
@@ -107,7 +138,7 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
     return Row(
         scheme=scheme,
         images=method,
-        label_bytes=network.path(1.0).stat().st_size,
+        label_bytes=_bytes(network, temperature, wanted.logit_scale),
         key={
             "images": images.content_hash,
             "network": network.stage.hash,  # a labels stage too big for a table holds none
@@ -119,11 +150,30 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
     )
 
 
-def _facts(network: Network, setup: Setup) -> dict[str, Any]:
-    size = size_of_name(network.name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
-    return {
-        "params": size.params,
-        "macs": size.macs,
-        "accuracy": network.accuracy(1.0, "test"),
-        "val_accuracy": network.accuracy(1.0, "val"),
+def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network | Made:
+    recipe = context.setup.member_recipe
+    epochs = wanted.epochs or recipe.epochs
+    if wanted.bits is None:
+        return network_stage(context, data, wanted.names[0], replace(recipe, epochs=epochs))
+    design = Design(
+        names=wanted.names, epochs=epochs, bits=wanted.bits, copies=wanted.copies, cycles=wanted.cycles
+    )
+    return labeler_stage(context, data, design)
+
+
+def _bytes(network: Network | Made, temperature: float, logit_scale: float) -> int:
+    """On disk: of the float32 file of a network, of the packed one of a labeler."""
+    if isinstance(network, Network):
+        return network.path().stat().st_size
+    return len(labeler_bytes(network.open(temperature, logit_scale)))
+
+
+def _facts(network: Network | Made, setup: Setup) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "accuracy": network.accuracy("test"),
+        "val_accuracy": network.accuracy("val"),
     }
+    if isinstance(network, Network):
+        size = size_of_name(network.name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
+        return {"params": size.params, "macs": size.macs, **facts}
+    return {**{key: network.stage.record[key] for key in ("params", "macs", "bits", "num_members")}, **facts}

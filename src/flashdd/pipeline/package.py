@@ -15,24 +15,21 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.images.table import settings_of
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network, network_stage
-from flashdd.pipeline.search import SearchResult, packed_member
+from flashdd.pipeline.members import labeler_stage
+from flashdd.pipeline.real import Network
+from flashdd.pipeline.search import SearchResult, design_of
 from flashdd.pipeline.setup import Setup
-from flashdd.training.evaluate import evaluate
 
-_REVISION = 2
+_REVISION = 3
 
 
 def artifact_stage(
     context: Context, data: RealDataset, images: ImageSet, capacity: SearchResult
 ) -> tuple[StageResult, ArtifactContent]:
     """`artifact/` with images and labeler; the record holds the labeler's facts, its test accuracy among them."""
-    setup = context.setup
-    choice = capacity.choice
-    chosen = network_stage(
-        context, data, choice.rung.name, setup.member_recipe, setup.config.search.checkpoints
-    )
-    labeler = packed_member(chosen, choice.setting.share, choice.setting)
+    setup, choice = context.setup, capacity.choice
+    made = labeler_stage(context, data, design_of(context, choice.rung, choice.setting.length))
+    labeler = made.open(choice.setting.temperature, choice.setting.logit_scale)
     content = ArtifactContent(
         images=images,
         labeler=labeler,
@@ -58,7 +55,7 @@ def artifact_stage(
             "image_bytes": next((folder / "data").iterdir()).stat().st_size,
             "artifact_bytes": folder_bytes(folder),
             "labeler_sha256": sha256_file(folder / "labeler.safetensors"),
-            "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
+            "accuracy": made.accuracy("test"),
             "params": labeler.params,
             "bits": labeler.bits,
             "macs": labeler.macs,
@@ -68,19 +65,14 @@ def artifact_stage(
         "artifact",
         revision=_REVISION,
         config={
-            "choice": [
-                choice.rung.name,
-                choice.setting.share,
-                choice.setting.temperature,
-                choice.setting.logit_scale,
-            ],
+            "choice": [str(choice), setup.member_at(choice.setting.length).epochs],
             "protocol": content.protocol,
             "provenance": content.provenance,
             "augmentation_seed": content.augmentation_seed,
             "budget": setup.budget_bytes,
             "title": content.title,
         },
-        inputs={"images": images.content_hash, "member": chosen.stage.hash},
+        inputs={"images": images.content_hash, "labeler": made.stage.hash},
         build=make,
     )
     return stage, content
@@ -122,4 +114,4 @@ def image_settings(setup: Setup) -> dict[str, Any]:
 
 def teacher_bytes(teacher: Network) -> int:
     """What shipping the teacher costs: its float32 safetensors on disk."""
-    return teacher.path(1.0).stat().st_size
+    return teacher.path().stat().st_size

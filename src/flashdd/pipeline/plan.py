@@ -39,10 +39,11 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     height, width = facts.shape[1:]
     search = config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
-    shares = len(search.checkpoints)
-    dials = len(setup.settings) // shares + shares - 2  # settings of a rung beside the default
+    lengths = len(search.lengths)
+    dials = len(setup.settings) // lengths + lengths - 2  # settings of a rung beside the default
     raised = max(0, search.finalist_seeds - search.seeds)
     most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
+    most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     teacher = (1 + dials) * search.seeds + min(search.finalists, 1 + dials) * raised
     epochs = protocol.epochs(setup.num_images)
     return [
@@ -52,11 +53,12 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         ("teacher", f"train {config.teacher.name} for {setup.teacher_recipe.epochs} epochs"),
         ("images", f"{setup.num_images} images by {setup.method}, IPC {setup.ipc or 'uneven'}"),
-        ("labels", f"{epochs * setup.num_images:,} views labeled per checkpoint of the teacher"),
+        ("labels", f"{epochs * setup.num_images:,} views labeled by the teacher"),
         ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
         (
             "capacity",
-            f"up to {rungs} networks of {setup.member_recipe.epochs} epochs and {most} proxy students",
+            f"up to {rungs} networks of {setup.member_recipe.epochs} epochs, their refits and ensembles, and {most} "
+            "proxy students",
         ),
         ("artifact", "pack images and labeler"),
         (
@@ -65,3 +67,9 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         ("ship", "the best network that fits the bytes of the whole artifact"),
     ]
+
+
+def _variants(setup: Setup) -> int:
+    """At most so many rungs of fewer bits, two for each number of them, and ensembles, plans between them included."""
+    doublings = setup.config.labeler.max_members.bit_length() - 1
+    return 2 * (len(setup.config.labeler.bits) - 1) + 2 * doublings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,12 @@ from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import SourceFacts, SourceOptions, prepare
 from flashdd.models.table import build
 from flashdd.pipeline.context import Context
-from flashdd.training.classifier import ClassifierRecipe, fit_classifier, snapshot_steps, state_on_cpu
+from flashdd.training.classifier import ClassifierRecipe, fit_classifier, state_on_cpu
 from flashdd.training.evaluate import evaluate
 from flashdd.training.normalize import Normalized
 
 _DATA_REVISION = 1
-_NETWORK_REVISION = 1
+_NETWORK_REVISION = 2
 
 
 def data_stage(store: Store, options: SourceOptions, facts: SourceFacts, progress: Progress) -> StageResult:
@@ -72,47 +71,54 @@ def open_data(stage: StageResult) -> RealDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A trained network: snapshots at shares of its training, validation and test accuracy of each."""
+    """A trained network: a snapshot at the end of every cycle of its training, validation and test accuracy of each.
+
+    snapshot: counted from 0; -1 is the network at the end.
+    """
 
     name: str
     stage: StageResult
     data: RealDataset
 
-    def open(self, share: float) -> Normalized:
-        """The snapshot at `share` of the training, in eval mode: pixels in [0, 1] -> logits."""
+    @property
+    def num_snapshots(self) -> int:
+        return len(self.stage.record)
+
+    def open(self, snapshot: int = -1) -> Normalized:
+        """In eval mode: pixels in [0, 1] -> logits."""
         net = build(self.name, num_classes=self.data.num_classes, shape=self.data.shape, seed=0)
         model = Normalized(net, self.data.mean, self.data.std)
-        model.load_state_dict(load_file(self.path(share)))
+        model.load_state_dict(load_file(self.path(snapshot)))
         return model.eval()
 
-    def path(self, share: float) -> Path:
-        return self.stage.folder / f"network-{share:g}.safetensors"
+    def path(self, snapshot: int = -1) -> Path:
+        return self.stage.folder / _snapshot_file(snapshot % self.num_snapshots)
 
-    def accuracy(self, share: float, split: str) -> float:
+    def accuracy(self, split: str, snapshot: int = -1) -> float:
         """`split` is val or test."""
-        value: float = self.stage.record[f"{share:g}"][split]
+        value: float = self.stage.record[snapshot][split]
         return value
 
 
-def network_stage(
-    context: Context,
-    data: RealDataset,
-    name: str,
-    recipe: ClassifierRecipe,
-    shares: Sequence[float] = (1.0,),
-) -> Network:
-    """Train `name` on the real training split; snapshots at `shares` (ascending, the last 1) of the training."""
-    seed = derive(context.setup.config.seed, "network", name)
-    total = recipe.steps(len(data.train.labels))
-    steps = snapshot_steps(total, shares)
+def _snapshot_file(snapshot: int) -> str:
+    return f"network-{snapshot}.safetensors"
 
-    def make(work: StageWork) -> dict[str, Any]:
+
+def network_stage(
+    context: Context, data: RealDataset, name: str, recipe: ClassifierRecipe, *, replica: int = 0
+) -> Network:
+    """Train `name` on the real training split; every `replica` starts from weights, and sees views, of its own."""
+    keys = (name,) if replica == 0 else (name, replica)
+    seed = derive(context.setup.config.seed, "network", *keys)
+    num_images = len(data.train.labels)
+    ends = recipe.ends(num_images)
+
+    def make(work: StageWork) -> list[dict[str, float]]:
         net = build(name, num_classes=data.num_classes, shape=data.shape, seed=derive(seed, "initialization"))
-        context.progress.start(f"train {name}", total)
+        context.progress.start(f"train {name}", recipe.steps(num_images))
 
         def visit(step: int, model: nn.Module) -> dict[str, float]:
-            for share in steps[step]:
-                write_atomic(work.folder / f"network-{share:g}.safetensors", save(state_on_cpu(model)))
+            write_atomic(work.folder / _snapshot_file(ends.index(step)), save(state_on_cpu(model)))
             work.tick()
             return {split: _accuracy(model, data, split) for split in ("val", "test")}
 
@@ -122,12 +128,12 @@ def network_stage(
             recipe,
             context.engine,
             seed=seed,
-            visits=list(steps),
+            visits=ends,
             visit=visit,
             checkpoint=work.folder / "checkpoints" / "training.pt",
             on_step=work.step,
         )
-        return {f"{share:g}": value for step, value in fitted.visited for share in steps[step]}
+        return [value for _, value in fitted.visited]
 
     stage = context.shared.make(
         f"network-{name}",
@@ -135,7 +141,6 @@ def network_stage(
         config={
             "recipe": recipe.to_json(),
             "seed": seed,
-            "shares": list(shares),
             "precision": context.setup.config.precision,
             **own_part("model", name),
         },
@@ -143,6 +148,12 @@ def network_stage(
         build=make,
     )
     return Network(name=name, stage=stage, data=data)
+
+
+def teacher_network(context: Context, data: RealDataset, length: float = 1.0) -> Network:
+    """The run's teacher, trained for `length` times its epochs."""
+    setup = context.setup
+    return network_stage(context, data, setup.config.teacher.name, setup.teacher_at(length))
 
 
 def _accuracy(model: nn.Module, data: RealDataset, split: str) -> float:

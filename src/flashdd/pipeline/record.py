@@ -54,7 +54,7 @@ def build_record(
         "teacher": {
             "name": teacher.name,
             **_size(setup.teacher_size.params, teacher_bytes(teacher), setup.teacher_size.macs),
-            "accuracy": teacher.accuracy(1.0, "test"),
+            "accuracy": teacher.accuracy("test"),
         },
         "teacher_search": _search(teacher_search),
         "capacity": _search(capacity),
@@ -64,7 +64,6 @@ def build_record(
         "ship": {key: value for key, value in ship.items() if key != "seconds"},
         "seconds": {
             **seconds,
-            "teacher": teacher.stage.seconds,
             "images": image_stage.seconds,
             "teacher-search": teacher_search.stage.seconds,
             "capacity": capacity.stage.seconds,
@@ -153,7 +152,7 @@ def _search(result: SearchResult) -> dict[str, Any]:
 def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dict[str, Any]:
     made = artifact.record
     return {
-        "num_members": 1,
+        "num_members": capacity.choice.rung.num_members,
         "name": capacity.choice.rung.name,
         "params": made["params"],
         "bits": made["bits"],

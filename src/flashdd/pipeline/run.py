@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flashdd.artifact.read import load
@@ -16,12 +17,13 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
+from flashdd.pipeline.members import labeler_stage
 from flashdd.pipeline.package import artifact_stage, publish
-from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import build_record, figures_of, resolved_config
 from flashdd.pipeline.reportfiles import write_report_files
 from flashdd.pipeline.schemes import Material, shipped_labeler
-from flashdd.pipeline.search import SearchResult, capacity_search, labels_stage, teacher_search
+from flashdd.pipeline.search import SearchResult, capacity_search, design_of, labels_stage, teacher_search
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
@@ -49,18 +51,17 @@ def _run(context: Context, data: RealDataset) -> Record:
     setup, progress = context.setup, context.progress
     commit = source_commit()  # of the code that is running, whatever is committed meanwhile
     _make_way(context, data)
-    shares = setup.config.search.checkpoints
-    teacher = network_stage(context, data, setup.config.teacher.name, setup.teacher_recipe, shares)
+    teacher = teacher_network(context, data)
     image_stage = images_stage(context, data, teacher, setup.method)
     images = open_images(image_stage)
-    searched = teacher_search(context, data, images, teacher)
+    searched = teacher_search(context, data, images, partial(teacher_network, context, data))
     capacity = capacity_search(context, data, images)
     artifact, content = artifact_stage(context, data, images, capacity)
     material = Material(
         data=data,
         images=images,
         method=setup.method,
-        teacher=lambda: teacher,
+        teacher=partial(teacher_network, context, data),
         searched=lambda: searched,
         shipped=shipped_labeler(artifact.folder / "artifact"),
         learned=learned_labels(image_stage),
@@ -87,7 +88,7 @@ def _run(context: Context, data: RealDataset) -> Record:
         students=students,
         ship=ship,
         throughput=throughput,
-        seconds=_seconds(context, data, images, teacher, searched, capacity),
+        seconds=_seconds(context, data, images, searched, capacity),
         environment=environment(context.device, commit=commit),
         artifact_bytes=folder_bytes(context.out / "artifact"),
     )
@@ -108,24 +109,17 @@ def _make_way(context: Context, data: RealDataset) -> None:
 
 
 def _seconds(
-    context: Context,
-    data: RealDataset,
-    images: ImageSet,
-    teacher: Network,
-    searched: SearchResult,
-    capacity: SearchResult,
+    context: Context, data: RealDataset, images: ImageSet, searched: SearchResult, capacity: SearchResult
 ) -> dict[str, float]:
-    """Of the stages that the others share: decoding, the teacher's labels, the rungs' training."""
-    setup = context.setup
-    shares = {entry.candidate.setting.share for entry in searched.measured}
-    labels = [labels_stage(context, teacher, share, images)[0] for share in sorted(shares)]
-    names = sorted({entry.candidate.rung.name for entry in capacity.measured})
-    rungs = [
-        network_stage(context, data, name, setup.member_recipe, setup.config.search.checkpoints)
-        for name in names
-    ]
+    """Of the stages that the others share: decoding, teachers of other lengths, their labels, the rungs' training."""
+    lengths = {entry.candidate.setting.length for entry in searched.measured}
+    teachers = [teacher_network(context, data, length) for length in sorted(lengths)]
+    rungs = {(entry.candidate.rung, entry.candidate.setting.length) for entry in capacity.measured}
+    made = [labeler_stage(context, data, design_of(context, *rung)) for rung in rungs]
+    parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}
     return {
         "data": read_json(context.out / "stages" / "data.json")["seconds"],
-        "labels": sum(stage.seconds for stage in labels),
-        "members": sum(network.stage.seconds for network in rungs),
+        "labels": sum(labels_stage(context, teacher, images)[0].seconds for teacher in teachers),
+        "members": sum(parts.values()),
+        "teacher": sum(teacher.stage.seconds for teacher in teachers),
     }

@@ -57,15 +57,15 @@ def shipped_labeler(folder: Path) -> Shipped:
 class Material:
     """What rows are made of.
 
-    method: the images' name in the table. teacher, and searched, the search for its settings on these images: made on
-    demand. shipped: None where there is no artifact. learned: soft labels (N, classes) that came with images made
-    elsewhere.
+    method: the images' name in the table. teacher: trained for that multiple of its epochs; searched: the search for
+    its settings on these images; both made on demand. shipped: None where there is no artifact. learned: soft labels
+    (N, classes) that came with images made elsewhere.
     """
 
     data: RealDataset
     images: ImageSet
     method: str
-    teacher: Callable[[], Network]
+    teacher: Callable[[float], Network]
     searched: Callable[[], SearchResult]
     shipped: Shipped | None
     learned: Tensor | None = None
@@ -153,18 +153,18 @@ def _published(context: Context, material: Material) -> Row:
 
 def _teacher(context: Context, material: Material, scheme: str, setting: Setting) -> Row:
     def open_row() -> Opened:
-        _, labels = labels_stage(context, material.teacher(), setting.share, material.images)
+        _, labels = labels_stage(context, material.teacher(setting.length), material.images)
         source = labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale)
         return material.images.images, material.images.labels, source
 
     return Row(
         scheme=scheme,
         images=material.method,
-        label_bytes=teacher_bytes(material.teacher()),
+        label_bytes=teacher_bytes(material.teacher(setting.length)),
         key={
             "images": material.images.content_hash,
-            "network": material.teacher().stage.hash,
-            "setting": f"{setting.share:g} {setting.temperature:g} {setting.logit_scale:g}",
+            "network": material.teacher(setting.length).stage.hash,
+            "setting": f"{setting.temperature:g} {setting.logit_scale:g}",
         },
         open=open_row,
     )
@@ -200,7 +200,7 @@ def _stored(context: Context, material: Material, scheme: str, stored: Scheme) -
         return None
     setting = material.searched().choice.setting
     images = material.images
-    made, labels = labels_stage(context, material.teacher(), setting.share, images)
+    made, labels = labels_stage(context, material.teacher(setting.length), images)
     table = labels.table
     if table is None:
         return None
@@ -208,7 +208,7 @@ def _stored(context: Context, material: Material, scheme: str, stored: Scheme) -
     def logits() -> Tensor:
         if stored.of_views:
             return setting.logit_scale * table
-        net = material.teacher().open(setting.share).to(context.device)
+        net = material.teacher(setting.length).open().to(context.device)
         source = NetworkSource(net, num_classes=images.num_classes, logit_scale=setting.logit_scale)
         return plain_logits(source, images, device=context.device)
 

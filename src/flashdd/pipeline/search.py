@@ -7,7 +7,7 @@ validated on held-out real training images. Test data are never read here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache, lru_cache
 from typing import Any
 
@@ -18,17 +18,15 @@ from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.data.views import ViewMaker
-from flashdd.labels.flash.capacity import Candidate, Measured, Rung, SearchBudget, Setting, search
-from flashdd.labels.flash.labeler import Labeler, quantize_member
+from flashdd.labels.flash.capacity import Candidate, Measured, Rung, SearchBudget, Setting, Variants, search
 from flashdd.labels.table import Labels, make_labels, read_table, write_table
-from flashdd.models.family import LabelerSpec
-from flashdd.models.labelernet import LabelerNet, labeler_net
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.members import Design, Made, labeler_stage
+from flashdd.pipeline.real import Network
 from flashdd.students.train import StudentTask, train_student
 
-_STAGE_REVISION = 1
-_SEARCH_REVISION = 2
+_STAGE_REVISION = 2
+_SEARCH_REVISION = 3
 
 
 def labels_of(
@@ -42,25 +40,22 @@ def labels_of(
     return make_labels(net, views, epochs=epochs, num_classes=images.num_classes, on_chunk=on_chunk)
 
 
-def labels_stage(
-    context: Context, network: Network, share: float, images: ImageSet
-) -> tuple[StageResult, Labels]:
-    """The teacher's labels, made once per checkpoint and shared by all students and settings."""
+def labels_stage(context: Context, network: Network | Made, images: ImageSet) -> tuple[StageResult, Labels]:
+    """The labels of a network, or of a labeler before its temperature: made once for all students and settings."""
     protocol = context.setup.protocol
     epochs = protocol.epochs(images.num_images)
 
     def make(work: StageWork) -> dict[str, Any]:
-        context.progress.start(f"labels of {network.name} at {share:g}", epochs * images.num_images)
-        labels = labels_of(context, network.open(share), images, work.step)
+        context.progress.start(f"labels of {network.name}", epochs * images.num_images)
+        labels = labels_of(context, network.open(), images, work.step)
         if labels.table is not None:
             write_table(labels.table, work.folder / "logits.npy")
-        return {"share": share}
+        return {}
 
     stage = context.local.make(
         "labels",
         revision=_STAGE_REVISION,
         config={
-            "share": share,
             "views": protocol.views.to_json(),
             "epochs": epochs,
             "augmentation_seed": context.setup.config.views.augmentation_seed,
@@ -70,13 +65,13 @@ def labels_stage(
     )
     path = stage.folder / "logits.npy"
     table = read_table(path) if path.exists() else None
-    net = None if table is not None else network.open(share).to(context.device)
+    net = None if table is not None else network.open().to(context.device)
     return stage, Labels(num_classes=images.num_classes, table=table, net=net)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """measured: every candidate, by capacity; chosen: its index; facts: rows of the record; rungs: their networks."""
+    """measured: every candidate, by capacity; chosen: its index; facts: rows of the record."""
 
     stage: StageResult
     measured: list[Measured]
@@ -88,81 +83,74 @@ class SearchResult:
         return self.measured[self.chosen].candidate
 
 
-def teacher_search(context: Context, data: RealDataset, images: ImageSet, teacher: Network) -> SearchResult:
-    """The full teacher's best settings, by the labeler's own search over checkpoint, temperature and scale."""
-    size = context.setup.teacher_size
-    rung = Rung(name=teacher.name, params=size.params, bytes=teacher.path(1.0).stat().st_size, macs=size.macs)
+@dataclass(frozen=True, kw_only=True)
+class _Labelers:
+    """What a search chooses from. prepare: makes the networks of a rung and length; labels, accuracy (validation): of
+    these; epochs: of a length."""
+
+    families: Sequence[Sequence[Sequence[Rung]]]
+    variants: Variants | None
+    prepare: Callable[[Rung, float], Any]
+    labels: Callable[[Rung, float], Labels]
+    accuracy: Callable[[Rung, float], float]
+    epochs: Callable[[float], int]
+
+
+def teacher_search(
+    context: Context, data: RealDataset, images: ImageSet, teacher: Callable[[float], Network]
+) -> SearchResult:
+    """The full teacher's best settings, by the labeler's own search over training length, temperature and scale.
+
+    teacher: the network trained for that multiple of its epochs.
+    """
+    whole, size = teacher(1.0), context.setup.teacher_size
+    rung = Rung(
+        name=whole.name, params=size.params, bytes=whole.path().stat().st_size, macs=size.macs, bits=32
+    )
 
     @lru_cache(maxsize=2)
-    def labels(name: str, share: float) -> Labels:
-        return labels_stage(context, teacher, share, images)[1]
+    def labels(rung: Rung, length: float) -> Labels:
+        return labels_stage(context, teacher(length), images)[1]
 
-    return _search_stage(
-        context,
-        data,
-        images,
-        name="teacher-search",
+    choices = _Labelers(
         families=[[[rung]]],
+        variants=None,
         prepare=labels,
         labels=labels,
-        accuracy=lambda name, share: teacher.accuracy(share, "val"),
-        inputs={"network": teacher.stage.hash},
-        epochs=context.setup.config.teacher.epochs,
+        accuracy=lambda rung, length: teacher(length).accuracy("val"),
+        epochs=lambda length: context.setup.teacher_at(length).epochs,
+    )
+    return _search_stage(
+        context, data, images, name="teacher-search", choices=choices, inputs={"network": whole.stage.hash}
     )
 
 
 def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> SearchResult:
-    """The labeler's capacity, training length, temperature and logit scale."""
+    """The labeler's capacity, training length, temperature and logit scale, bits and number of members."""
 
     @cache
-    def network(name: str) -> Network:
-        shares = context.setup.config.search.checkpoints
-        return network_stage(context, data, name, context.setup.member_recipe, shares)
+    def made(rung: Rung, length: float) -> Made:
+        return labeler_stage(context, data, design_of(context, rung, length))
 
     @lru_cache(maxsize=4)
-    def labels(name: str, share: float) -> Labels:
-        return labels_of(context, packed_member(network(name), share), images)
+    def labels(rung: Rung, length: float) -> Labels:
+        return labels_of(context, made(rung, length).open(), images)
 
-    return _search_stage(
-        context,
-        data,
-        images,
-        name="capacity",
+    choices = _Labelers(
         families=context.setup.families,
-        prepare=lambda name, share: network(name),
+        variants=context.setup.variants,
+        prepare=made,
         labels=labels,
-        accuracy=lambda name, share: network(name).accuracy(share, "val"),
-        inputs={"data": data.content_hash, "split": f"{len(data.val.labels)}"},
-        epochs=context.setup.member_recipe.epochs,
-        extra=context.setup.member_recipe.to_json(),
+        accuracy=lambda rung, length: made(rung, length).accuracy("val"),
+        epochs=lambda length: context.setup.member_at(length).epochs,
     )
+    inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
+    return _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
 
 
-def packed_member(network: Network, share: float, setting: Setting | None = None) -> Labeler:
-    """The labeler of one member as it would be shipped: batch norms folded, int8 weights."""
-    data = network.data
-    spec = member_spec(network.name)
-    net = network.open(share).net
-    if not isinstance(net, LabelerNet):  # a ConvNet: the same layers in the same order, under other names
-        member_net = labeler_net(spec, data.shape, data.num_classes).eval()
-        pairs = zip(member_net.state_dict(), net.state_dict().values(), strict=True)
-        member_net.load_state_dict(dict(pairs))
-        net = member_net
-    member = quantize_member(net, spec, data.shape, data.num_classes)
-    return Labeler(
-        [member],
-        shape=data.shape,
-        num_classes=data.num_classes,
-        mean=data.mean,
-        std=data.std,
-        temperature=setting.temperature if setting else 1.0,
-        logit_scale=setting.logit_scale if setting else 1.0,
-    )
-
-
-def member_spec(name: str) -> LabelerSpec:
-    """The family's name of a network: `convnet-3-w64` (batch norm) is `conv-3-w64`."""
-    return LabelerSpec.parse(name.replace("convnet-", "conv-", 1))
+def design_of(context: Context, rung: Rung, length: float) -> Design:
+    epochs = context.setup.member_at(length).epochs
+    return Design(names=(rung.name,), epochs=epochs, bits=rung.bits, copies=rung.num_members)
 
 
 def _search_stage(
@@ -171,13 +159,8 @@ def _search_stage(
     images: ImageSet,
     *,
     name: str,
-    families: Sequence[Sequence[Sequence[Rung]]],
-    prepare: Callable[[str, float], Any],
-    labels: Callable[[str, float], Labels],
-    accuracy: Callable[[str, float], float],
+    choices: _Labelers,
     inputs: dict[str, str],
-    epochs: int,
-    extra: Any = None,
 ) -> SearchResult:
     setup = context.setup
     options = setup.config.search
@@ -189,32 +172,34 @@ def _search_stage(
     )
 
     def make(work: StageWork) -> Any:
-        proxies = _Proxies(context, data, images, work, name, prepare, labels)
-        measured, chosen = search(families, setup.settings, proxies.score, budget)
-        rows = [_facts(entry, accuracy, epochs) for entry in measured]
-        return {"rows": rows, "chosen": chosen}
+        proxies = _Proxies(context, data, images, work, name, choices)
+        measured, chosen = search(choices.families, setup.settings, proxies.score, budget, choices.variants)
+        return {"rows": [_facts(entry, choices) for entry in measured], "chosen": chosen}
 
     stage = context.local.make(
         name,
         revision=_SEARCH_REVISION,
         config={
-            "families": [[[rung.name for rung in chain] for chain in family] for family in families],
-            "settings": [[s.share, s.temperature, s.logit_scale] for s in setup.settings],
+            "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
+            "settings": [[s.length, s.temperature, s.logit_scale] for s in setup.settings],
             "search": options.model_dump(mode="json"),
+            "labeler": setup.config.labeler.model_dump(mode="json") if choices.variants else None,
+            "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
+            "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
             "protocol": setup.protocol.to_json(),
             "proxy": setup.proxy,
             "seed": setup.config.seed,
             "augmentation_seed": setup.config.views.augmentation_seed,
             "precision": setup.config.precision,
-            "recipe": extra,
         },
         inputs={"images": images.content_hash, **inputs},
         build=make,
     )
-    rungs = {rung.name: rung for family in families for chain in family for rung in chain}
-    measured = [_measured(row, rungs) for row in stage.record["rows"]]
     return SearchResult(
-        stage=stage, measured=measured, chosen=stage.record["chosen"], facts=stage.record["rows"]
+        stage=stage,
+        measured=[_measured(row) for row in stage.record["rows"]],
+        chosen=stage.record["chosen"],
+        facts=stage.record["rows"],
     )
 
 
@@ -228,22 +213,19 @@ class _Proxies:
         images: ImageSet,
         work: StageWork,
         name: str,
-        prepare: Callable[[str, float], Any],
-        labels: Callable[[str, float], Labels],
+        choices: _Labelers,
     ) -> None:
         self.context, self.data, self.images, self.work = context, data, images, work
-        self.name, self.prepare, self.labels = name, prepare, labels
+        self.name, self.choices = name, choices
 
     def score(self, candidate: Candidate, seed: int) -> float:
-        setting = candidate.setting
-        label = f"{candidate.rung.name}@{setting.share:g}-t{setting.temperature:g}-x{setting.logit_scale:g}"
-        value: float = self.work.task(f"{label}-seed{seed}", lambda: self._train(candidate, seed, label))
+        value: float = self.work.task(f"{candidate}-seed{seed}", lambda: self._train(candidate, seed))
         return value
 
-    def _train(self, candidate: Candidate, seed: int, label: str) -> float:
+    def _train(self, candidate: Candidate, seed: int) -> float:
         with self.work.paused():  # training a rung, or labelling by the teacher, is a stage of its own
-            self.prepare(candidate.rung.name, candidate.setting.share)
-        labels = self.labels(candidate.rung.name, candidate.setting.share)
+            self.choices.prepare(candidate.rung, candidate.setting.length)
+        labels = self.choices.labels(candidate.rung, candidate.setting.length)
         setup, setting = self.context.setup, candidate.setting
         task = StudentTask(
             images=self.images.images,
@@ -258,8 +240,8 @@ class _Proxies:
             evaluations=1,
             labels=self.images.labels,
         )
-        self.context.progress.start(f"{self.name}: proxy {label} seed {seed}", setup.protocol.steps)
-        checkpoint = self.work.folder / "checkpoints" / f"{label}-seed{seed}.pt"
+        self.context.progress.start(f"{self.name}: proxy {candidate} seed {seed}", setup.protocol.steps)
+        checkpoint = self.work.folder / "checkpoints" / f"{candidate}-seed{seed}.pt"
         result = train_student(
             task,
             self.context.engine,
@@ -272,18 +254,15 @@ class _Proxies:
         return value
 
 
-def _facts(entry: Measured, accuracy: Callable[[str, float], float], epochs: int) -> dict[str, Any]:
+def _facts(entry: Measured, choices: _Labelers) -> dict[str, Any]:
     rung, setting = entry.candidate.rung, entry.candidate.setting
     return {
-        "name": rung.name,
-        "params": rung.params,
-        "bytes": rung.bytes,
-        "macs": rung.macs,
-        "epochs": round(epochs * setting.share, 2),
+        **asdict(rung),
+        "epochs": choices.epochs(setting.length),
+        "length": setting.length,
         "temperature": setting.temperature,
         "logit_scale": setting.logit_scale,
-        "checkpoint": setting.share,
-        "val_accuracy": accuracy(rung.name, setting.share),
+        "val_accuracy": choices.accuracy(rung, setting.length),
         "proxy_mean": entry.mean,
         "proxy_stderr": entry.stderr,
         "n": len(entry.values),
@@ -291,7 +270,7 @@ def _facts(entry: Measured, accuracy: Callable[[str, float], float], epochs: int
     }
 
 
-def _measured(row: dict[str, Any], rungs: dict[str, Rung]) -> Measured:
-    setting = Setting(share=row["checkpoint"], temperature=row["temperature"], logit_scale=row["logit_scale"])
-    candidate = Candidate(rung=rungs[row["name"]], setting=setting)
-    return Measured(candidate=candidate, values=tuple(row["values"]))
+def _measured(row: dict[str, Any]) -> Measured:
+    rung = Rung(**{field.name: row[field.name] for field in fields(Rung)})
+    setting = Setting(**{field.name: row[field.name] for field in fields(Setting)})
+    return Measured(candidate=Candidate(rung=rung, setting=setting), values=tuple(row["values"]))

@@ -5,7 +5,7 @@ What arguments and data alone show to be wrong is refused here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flashdd.core.config import RunConfig, parse_budget
@@ -16,10 +16,10 @@ from flashdd.data.sources import SourceFacts, SourceOptions
 from flashdd.images.dm import default_network
 from flashdd.images.rded import default_factor
 from flashdd.images.table import METHODS, method_of
-from flashdd.labels.flash.capacity import Rung, Setting
+from flashdd.labels.flash.capacity import Rung, Setting, Variants
 from flashdd.models.count import Size, reference
 from flashdd.models.table import default_student, size_of_name
-from flashdd.pipeline.families import default_max_macs, labeler_families
+from flashdd.pipeline.families import Room, default_max_macs, labeler_families, variants_of
 from flashdd.training import protocols
 from flashdd.training.classifier import ClassifierRecipe
 from flashdd.training.protocols import Protocol, resolve_protocol
@@ -34,7 +34,8 @@ class Setup:
     """A run, resolved.
 
     families: per stem the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
-    in ascending order. foreign: an image set that was made elsewhere. image_counts: distilled images of every class.
+    in ascending order. variants: what a rung may become within both. foreign: an image set that was made elsewhere.
+    image_counts: distilled images of every class.
     """
 
     config: RunConfig
@@ -52,8 +53,16 @@ class Setup:
     max_macs: int
     families: tuple[tuple[tuple[Rung, ...], ...], ...]
     settings: tuple[Setting, ...]
+    variants: Variants
     member_recipe: ClassifierRecipe
     teacher_recipe: ClassifierRecipe
+
+    def member_at(self, length: float) -> ClassifierRecipe:
+        """The members' training, `length` times as long, rounded to epochs."""
+        return _times(self.member_recipe, length)
+
+    def teacher_at(self, length: float) -> ClassifierRecipe:
+        return _times(self.teacher_recipe, length)
 
     @property
     def num_images(self) -> int:
@@ -71,9 +80,9 @@ class Setup:
 
     @property
     def published(self) -> Setting:
-        """The teacher as published: last checkpoint, scale 1, the protocol's temperature (20 where it has none)."""
+        """The teacher as published: its whole training, scale 1, the protocol's temperature (20 where it has none)."""
         temperature = self.protocol.temperature or PUBLISHED_TEMPERATURE
-        return Setting(share=1.0, temperature=temperature, logit_scale=1.0)
+        return Setting(length=1.0, temperature=temperature, logit_scale=1.0)
 
 
 def plugin_fingerprints(config: RunConfig) -> dict[str, str]:
@@ -139,6 +148,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     )
     budget = parse_budget(config.labeler.budget, yardstick.bytes)
     max_macs = config.labeler.max_macs or default_max_macs(yardstick, budget)
+    room = Room(shape=shape, classes=classes, max_bytes=budget, max_macs=max_macs)
     return Setup(
         config=config,
         facts=facts,
@@ -153,8 +163,9 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         teacher_size=teacher_size,
         budget_bytes=budget,
         max_macs=max_macs,
-        families=labeler_families(config, yardstick, shape, classes, budget, max_macs),
+        families=labeler_families(config, yardstick, room),
         settings=_settings(config, protocol),
+        variants=variants_of(config, room),
         member_recipe=_member_recipe(config, facts, flip),
         teacher_recipe=ClassifierRecipe(
             epochs=config.teacher.epochs, batch_size=config.teacher.batch_size, flip=flip
@@ -216,18 +227,22 @@ def _proxy(student: str, size: Size, shape: Shape, classes: int) -> str:
 
 
 def _settings(config: RunConfig, protocol: Protocol) -> tuple[Setting, ...]:
-    shares = config.search.checkpoints
+    lengths = config.search.lengths
     if protocol.temperature is None:
         return tuple(
-            Setting(share=share, temperature=temperature, logit_scale=1.0)
-            for share in shares
+            Setting(length=length, temperature=temperature, logit_scale=1.0)
+            for length in lengths
             for temperature in config.search.temperatures
         )
     return tuple(
-        Setting(share=share, temperature=protocol.temperature, logit_scale=scale)
-        for share in shares
+        Setting(length=length, temperature=protocol.temperature, logit_scale=scale)
+        for length in lengths
         for scale in config.search.logit_scales
     )
+
+
+def _times(recipe: ClassifierRecipe, length: float) -> ClassifierRecipe:
+    return replace(recipe, epochs=max(1, round(recipe.epochs * length)))
 
 
 def _member_recipe(config: RunConfig, facts: SourceFacts, flip: bool) -> ClassifierRecipe:

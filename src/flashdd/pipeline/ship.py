@@ -12,9 +12,10 @@ from flashdd.labels.flash.capacity import Rung
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.models.family import LabelerSpec, ladder, shrink_factor
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.families import rung_of, widest
+from flashdd.pipeline.families import Room
+from flashdd.pipeline.members import member_spec, single
 from flashdd.pipeline.real import Network, network_stage
-from flashdd.pipeline.search import SearchResult, member_spec, packed_member
+from flashdd.pipeline.search import SearchResult
 from flashdd.training.evaluate import evaluate
 
 
@@ -28,13 +29,20 @@ def ship_classifier(
     teacher itself where it is of the family and fits.
     """
     setup = context.setup
-    rungs = {entry.candidate.rung.name: entry.candidate.rung for entry in capacity.measured}
-    searched = set(rungs)
-    tops = {rung.name: rung for rung in _tops(context, data, artifact_bytes)}
+    room = Room(
+        shape=data.shape,
+        classes=data.num_classes,
+        max_bytes=artifact_bytes,
+        max_macs=setup.teacher_size.macs,
+    )
+    searched = {entry.candidate.rung.name for entry in capacity.measured}
+    rungs = {name: room.rung(LabelerSpec.parse(name)) for name in searched}
+    rungs = {name: rung for name, rung in rungs.items() if rung.bytes <= artifact_bytes}
+    tops = {rung.name: rung for rung in _tops(room)}
     networks: dict[str, Network] = {}
     of_family = teacher.name.startswith("convnet-") and not teacher.name.endswith("-in")
     if of_family and shrink_factor(data.shape) == 1:
-        own = rung_of(member_spec(teacher.name), data.shape, data.num_classes)
+        own = room.rung(member_spec(teacher.name))
         if own.bytes <= artifact_bytes:
             networks[teacher.name], rungs[teacher.name] = teacher, own
             if setup.teacher_recipe == setup.member_recipe:
@@ -42,31 +50,28 @@ def ship_classifier(
     rungs |= tops
     for name in rungs:
         if name not in networks:
-            networks[name] = network_stage(
-                context, data, name, setup.member_recipe, setup.config.search.checkpoints
-            )
-    best = max(networks, key=lambda name: networks[name].accuracy(1.0, "val"))
-    labeler = packed_member(networks[best], 1.0)
+            networks[name] = network_stage(context, data, name, setup.member_recipe)
+    best = max(networks, key=lambda name: networks[name].accuracy("val"))
+    labeler = single(networks[best])
     return {
         "name": best,
         "bytes": len(labeler_bytes(labeler.cpu())),
         "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
-        "val_accuracy": networks[best].accuracy(1.0, "val"),
+        "val_accuracy": networks[best].accuracy("val"),
         "budget_bytes": artifact_bytes,
         "candidates": [
-            {"name": name, "bytes": rung.bytes, "val_accuracy": networks[name].accuracy(1.0, "val")}
+            {"name": name, "bytes": rung.bytes, "val_accuracy": networks[name].accuracy("val")}
             for name, rung in sorted(rungs.items(), key=lambda pair: pair[1].bytes)
         ],
         "seconds": sum(networks[name].stage.seconds for name in tops if name not in searched),
     }
 
 
-def _tops(context: Context, data: RealDataset, artifact_bytes: int) -> list[Rung]:
+def _tops(room: Room) -> list[Rung]:
     """Per stem, at the ladder's greater depth, the widest network within the bytes and the teacher's operations."""
     deepest: dict[str, LabelerSpec] = {}
-    for spec in ladder(data.shape, data.num_classes):
+    for spec in ladder(room.shape, room.classes):
         if spec.stem not in deepest or spec.depth > deepest[spec.stem].depth:
             deepest[spec.stem] = spec
-    ceiling = context.setup.teacher_size.macs
-    tops = [widest(spec, data.shape, data.num_classes, artifact_bytes, ceiling) for spec in deepest.values()]
-    return [rung_of(spec, data.shape, data.num_classes) for spec in tops if spec is not None]
+    tops = [room.widest(spec) for spec in deepest.values()]
+    return [room.rung(spec) for spec in tops if spec is not None]

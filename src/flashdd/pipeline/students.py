@@ -51,7 +51,7 @@ def _real_whole(context: Context, material: Material) -> dict[str, Any]:
     return {
         **row_facts("hard", "real-whole", context, 0),
         "protocol": "classifier",
-        "accuracy": Accuracy.of([network.accuracy(1.0, "test")]),
+        "accuracy": Accuracy.of([network.accuracy("test")]),
         "best_epoch": None,
         "seconds": network.stage.seconds,
         "curves": [],

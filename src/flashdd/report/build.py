@@ -65,6 +65,7 @@ def render_page(record: Record, files: ReportFiles) -> str:
         "rate": text.rate_text,
         "seconds": text.seconds_text,
         "times": text.times_text,
+        "labeler": lambda candidate: text.labeler_text(candidate.name, candidate.bits, candidate.num_members),
         "gallery_side": _gallery_side,
         "images_words": images_words,
     }

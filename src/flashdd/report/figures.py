@@ -11,7 +11,7 @@ from flashdd.core.record import Candidate, Search
 from flashdd.report.files import CurveRow
 from flashdd.report.svg import ACCENT, FAINT, GRID, INK, MUTED, PAPER, SERIES, canvas, to_svg
 from flashdd.report.tables import Row, images_words, scheme_words
-from flashdd.report.text import accuracy_text, bytes_text, percent_text, seconds_text
+from flashdd.report.text import accuracy_text, bytes_text, labeler_text, percent_text, seconds_text
 
 _WIDTH = 8.0  # inches; the page scales the figure to its column
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -46,15 +46,17 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
     """Proxy accuracy with its standard error against bytes (log), a line for each stem and depth, the choice marked.
 
     Lines join the best candidate of every size; the other candidates of that size (training lengths,
-    temperatures) are faint dots.
+    temperatures) are faint dots. What the climb's choice became with fewer bits, and with more members, has lines of
+    its own.
     """
     scored = [candidate for candidate in search.candidates if candidate.proxy_mean is not None]
     chosen = search.candidates[search.chosen]
     with canvas(_WIDTH, 4.2) as (figure, axes):
         axes.set_xscale("log")
-        chains = list(dict.fromkeys(chain_name(candidate) for candidate in scored))
+        most = max(candidate.bits or 0 for candidate in scored)
+        chains = list(dict.fromkeys(_chain_name(candidate, most) for candidate in scored))
         for number, chain in enumerate(sorted(chains)):
-            members = [candidate for candidate in scored if chain_name(candidate) == chain]
+            members = [candidate for candidate in scored if _chain_name(candidate, most) == chain]
             _capacity_line(axes, chain, members, number)
         if chosen.proxy_mean is not None:
             _mark_choice(axes, chosen, scored)
@@ -81,7 +83,7 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
             key="capacity",
             title="Search for the labeler's capacity",
             description=f"Accuracy of proxy students on validation data against bytes, {len(scored)} "
-            f"candidates from {bytes_text(min(sizes))} to {bytes_text(max(sizes))}; chosen: {chosen.name}, "
+            f"candidates from {bytes_text(min(sizes))} to {bytes_text(max(sizes))}; chosen: {_text(chosen)}, "
             f"{bytes_text(chosen.bytes)}.",
         )
 
@@ -181,8 +183,12 @@ def _plain_bars(axes: Axes) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def chain_name(candidate: Candidate) -> str:
+def _chain_name(candidate: Candidate, most_bits: int) -> str:
     """ "strided-3-w16" -> "strided-3": candidates that differ in width alone."""
+    if (candidate.num_members or 1) > 1:
+        return "ensembles"
+    if (candidate.bits or 0) < most_bits:
+        return "fewer bits"
     return candidate.name.rpartition("-w")[0] or candidate.name
 
 
@@ -214,13 +220,17 @@ def _capacity_line(axes: Axes, chain: str, members: Sequence[Candidate], number:
     )
 
 
+def _text(candidate: Candidate) -> str:
+    return labeler_text(candidate.name, candidate.bits, candidate.num_members)
+
+
 def _mark_choice(axes: Axes, chosen: Candidate, scored: Sequence[Candidate]) -> None:
     mean = 100 * (chosen.proxy_mean or 0.0)
     axes.plot(chosen.bytes, mean, "o", markersize=15, color=INK, markerfacecolor="none", zorder=5)
     sizes = sorted(candidate.bytes for candidate in scored)
     right_half = chosen.bytes**2 > sizes[0] * sizes[-1]
     axes.annotate(
-        f"chosen: {chosen.name}, {bytes_text(chosen.bytes)}",
+        f"chosen: {_text(chosen)}, {bytes_text(chosen.bytes)}",
         (chosen.bytes, mean),
         xytext=(-12 if right_half else 12, 16),
         textcoords="offset points",

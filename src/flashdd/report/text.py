@@ -79,3 +79,10 @@ def _scaled(number: int, unit: str) -> str:
         if number >= 0.99995 * step:
             return f"{number / step:.1f} {prefix}{unit}"
     return f"{number} {unit}"
+
+
+def labeler_text(name: str, bits: int | None, num_members: int | None) -> str:
+    """What a labeler is made of: "conv-3-w8" of 8 bits, "2 x conv-3-w8, 4 bits"; float32 networks say no bits."""
+    many = f"{num_members} x " if num_members and num_members > 1 else ""
+    few = f", {bits} bits" if bits is not None and bits < 8 else ""
+    return f"{many}{name}{few}"

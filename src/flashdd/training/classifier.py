@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flashdd.core.errors import ConfigError
 from flashdd.core.seeds import derive
 from flashdd.data.dataset import Split
 from flashdd.data.views import ViewMaker, ViewSpec
 from flashdd.training.engine import Engine
 from flashdd.training.loop import Fitted, Training, fit
-from flashdd.training.optim import build_optimizer, one_cycle
+from flashdd.training.optim import Schedule, build_optimizer, one_cycle
 from flashdd.training.order import BatchOrder
 from flashdd.training.source import every_image
 
@@ -26,23 +29,48 @@ _WEIGHT_DECAY = 5e-4
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecipe:
-    """SGD with Nesterov momentum, one cycle up to 0.1, weight decay 5e-4, random crops and flips."""
+    """SGD with Nesterov momentum, weight decay 5e-4, random crops and flips, one cycle of the rate up to 0.1.
+
+    cycles: so many of them in a row, of equal length but for a rest of steps, which the first ones share; the network
+    at the end of each is a member of a snapshot ensemble (Huang et al., arXiv:1704.00109, section 3).
+    """
 
     epochs: int
     batch_size: int
     flip: bool
+    cycles: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "flip": self.flip,
+            "cycles": self.cycles,
             "lr": _PEAK_RATE,
             "weight_decay": _WEIGHT_DECAY,
         }
 
     def steps(self, num_images: int) -> int:
         return self.epochs * self.order(num_images, seed=0).steps_per_epoch
+
+    def ends(self, num_images: int) -> list[int]:
+        """The last step of every cycle, ascending. Raises ConfigError where a cycle would be without steps."""
+        steps = self.steps(num_images)
+        if not 1 <= self.cycles <= steps:
+            raise ConfigError(f"{self.cycles} cycles in a training of {steps} steps: expected 1 to {steps}.")
+        whole, rest = divmod(steps, self.cycles)
+        return list(accumulate(whole + (cycle < rest) for cycle in range(self.cycles)))
+
+    def rate(self, num_images: int) -> Schedule:
+        ends = self.ends(num_images)
+        starts = [0, *ends[:-1]]
+        cycles = [one_cycle(_PEAK_RATE, end - start) for start, end in zip(starts, ends, strict=True)]
+
+        def at(step: int) -> float:
+            cycle = bisect_right(starts, step) - 1
+            return cycles[cycle](step - starts[cycle])
+
+        return at
 
     def order(self, num_images: int, *, seed: int) -> BatchOrder:
         """Every image once an epoch, in batches of at most all images."""
@@ -88,19 +116,11 @@ def fit_classifier(
         steps=steps,
         loss=loss,
         optimizer=build_optimizer(model, "sgd", lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY),
-        lr=one_cycle(_PEAK_RATE, steps),
+        lr=recipe.rate(num_images),
         visits=visits,
         visit=visit,
     )
     return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
-
-
-def snapshot_steps(steps: int, shares: Sequence[float]) -> dict[int, list[float]]:
-    """The steps at which `shares` of a training are done; in a very short one a step may end several."""
-    found: dict[int, list[float]] = {}
-    for share in shares:
-        found.setdefault(max(1, round(share * steps)), []).append(share)
-    return found
 
 
 def state_on_cpu(model: nn.Module) -> dict[str, torch.Tensor]:

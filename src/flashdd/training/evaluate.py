@@ -24,19 +24,27 @@ _BATCH = {"cpu": 100, "cuda": 1000}
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, images: np.ndarray | Tensor, labels: Tensor) -> Evaluation:
-    """Evaluate `model`, which takes pixels in [0, 1], on uint8 images (N, C, H, W), un-augmented, in float32."""
+def logits_of(model: nn.Module, images: np.ndarray | Tensor) -> Tensor:
+    """Logits (N, classes) on the CPU of `model`, which takes pixels in [0, 1], on uint8 images (N, C, H, W).
+
+    The images are not augmented; the model runs in eval mode and in float32.
+    """
     device = next(model.parameters()).device
     batch_size = _BATCH.get(device.type, 500)
     was_training = model.training
     model.eval()
     with full_float32():
-        predicted = [
-            model(_pixels(images[start : start + batch_size], device)).argmax(1).cpu()
-            for start in range(0, len(labels), batch_size)
+        found = [
+            model(_pixels(images[start : start + batch_size], device)).cpu()
+            for start in range(0, len(images), batch_size)
         ]
     model.train(was_training)
-    guesses = torch.cat(predicted)
+    return torch.cat(found)
+
+
+def evaluate(model: nn.Module, images: np.ndarray | Tensor, labels: Tensor) -> Evaluation:
+    """Evaluate `model` as `logits_of` runs it."""
+    guesses = logits_of(model, images).argmax(1)
     num_classes = int(max(int(labels.max()), int(guesses.max()))) + 1
     confusion = torch.bincount(labels * num_classes + guesses, minlength=num_classes**2)
     correct = int((guesses == labels).sum())

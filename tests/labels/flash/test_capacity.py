@@ -1,6 +1,8 @@
-"""The search, over made-up scores: it climbs, stops, varies one dial at a time, and chooses small."""
+"""The search, over made-up scores: it climbs, stops, varies one dial at a time, chooses small, reduces and grows."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +12,7 @@ from flashdd.labels.flash.capacity import (
     Rung,
     SearchBudget,
     Setting,
+    Variants,
     best,
     choose,
     default_setting,
@@ -19,9 +22,9 @@ from flashdd.labels.flash.capacity import (
 )
 
 SETTINGS = [
-    Setting(share=share, temperature=t, logit_scale=1.0) for share in (0.5, 1.0) for t in (1.0, 4.0, 20.0)
+    Setting(length=length, temperature=t, logit_scale=1.0) for length in (0.5, 1.0) for t in (1.0, 4.0, 20.0)
 ]
-DEFAULT = Setting(share=1.0, temperature=4.0, logit_scale=1.0)
+DEFAULT = Setting(length=1.0, temperature=4.0, logit_scale=1.0)
 BUDGET = SearchBudget(seeds=2, finalists=2, finalist_seeds=5, patience=2)
 
 
@@ -77,9 +80,9 @@ def test_only_the_leading_family_shows_its_other_depths() -> None:
 
 
 def test_settings_are_varied_one_dial_at_a_time() -> None:
-    score = Scores({"a1": 0.5}, {Setting(share=1.0, temperature=1.0, logit_scale=1.0): 0.1})
+    score = Scores({"a1": 0.5}, {Setting(length=1.0, temperature=1.0, logit_scale=1.0): 0.1})
     search([[_chain("a", 1)]], SETTINGS, score, BUDGET)
-    tried = {(setting.share, setting.temperature) for _, setting, _ in score.calls}
+    tried = {(setting.length, setting.temperature) for _, setting, _ in score.calls}
     assert tried == {(1.0, 1.0), (1.0, 4.0), (1.0, 20.0), (0.5, 1.0)}
 
 
@@ -108,7 +111,7 @@ def test_it_descends_to_smaller_rungs_as_long_as_they_are_as_good() -> None:
 
 
 def test_the_next_smaller_rung_comes_at_its_best_setting() -> None:
-    other = Setting(share=1.0, temperature=1.0, logit_scale=1.0)
+    other = Setting(length=1.0, temperature=1.0, logit_scale=1.0)
     entries = [
         _measured("a", 1, 0.9),
         _measured("b", 2, 0.1),
@@ -121,7 +124,7 @@ def test_the_next_smaller_rung_comes_at_its_best_setting() -> None:
 
 
 def test_finalists_are_of_different_rungs_first() -> None:
-    other = Setting(share=0.5, temperature=4.0, logit_scale=1.0)
+    other = Setting(length=0.5, temperature=4.0, logit_scale=1.0)
     entries = [
         _measured("a", 1, 0.9),
         _measured("a", 1, 0.8, setting=other),
@@ -140,7 +143,7 @@ def test_the_choice_is_the_smallest_within_one_standard_error() -> None:
 
 
 def test_of_one_capacity_the_best_setting_is_chosen() -> None:
-    settings = [Setting(share=1.0, temperature=t, logit_scale=1.0) for t in (1.0, 4.0)]
+    settings = [Setting(length=1.0, temperature=t, logit_scale=1.0) for t in (1.0, 4.0)]
     worse = _measured("a", 1, 0.50, 0.60, 0.55, setting=settings[0])
     better = _measured("a", 1, 0.51, 0.60, 0.56, setting=settings[1])
     assert choose([worse, better]) is better
@@ -152,3 +155,85 @@ def test_equal_means_prefer_the_smaller() -> None:
 
 def test_the_standard_error_has_ddof_one() -> None:
     assert _measured("a", 1, 0.1, 0.3).stderr == pytest.approx(0.1)
+
+
+def _variants(max_bytes: int = 100, bits: tuple[int, ...] = (8, 4, 2), wider: int = 0) -> Variants:
+    """A rung of `size` has size * bits / 8 bytes; with `wider`, fewer bits also offer a rung of that size."""
+
+    def sized(rung: Rung, size: int, bits: int, count: int = 1) -> Rung:
+        name = rung.name if size == rung.params else f"wide{size}"
+        used = size * bits * count // 8
+        return Rung(
+            name=name, params=size * count, bytes=used, macs=size * count, bits=bits, num_members=count
+        )
+
+    def fewer_bits(rung: Rung) -> list[Rung]:
+        below = [number for number in bits if number < rung.bits]
+        sizes = [rung.params, wider] if wider > rung.params else [rung.params]
+        return [sized(rung, size, max(below)) for size in sizes] if below else []
+
+    def with_members(rung: Rung, count: int) -> Rung | None:
+        more = sized(rung, rung.params, rung.bits, count)
+        return more if more.bytes <= max_bytes else None
+
+    return Variants(fewer_bits=fewer_bits, with_members=with_members, max_bytes=max_bytes, max_macs=10**9)
+
+
+def _chosen(loss: dict[int, float], gain: dict[int, float], variants: Variants) -> tuple[list[Rung], Rung]:
+    """Of one rung of 8 bytes at 0.6, less by bits, more by members: what was measured, and the choice."""
+
+    def score(candidate: Candidate, seed: int) -> float:
+        rung = candidate.rung
+        wide = 0.05 if rung.name.startswith("wide") else 0.0
+        noise = [0.0, 0.02, -0.01, 0.03, -0.02][seed] * (1 if rung.bits == 8 else 0.9)
+        return 0.6 - loss.get(rung.bits, 0.0) + gain.get(rung.num_members, 0.0) + wide + noise
+
+    measured, chosen = search([[_chain("a", 8)]], [DEFAULT], score, BUDGET, variants)
+    return [entry.candidate.rung for entry in measured], measured[chosen].candidate.rung
+
+
+def test_bits_are_dropped_as_long_as_students_lose_nothing() -> None:
+    tried, rung = _chosen({4: 0.0, 2: 0.05}, {}, _variants(max_bytes=8))
+    assert (rung.bits, rung.bytes) == (4, 4)
+    assert {(r.bits, r.num_members) for r in tried} == {(8, 1), (4, 1), (2, 1), (4, 2)}
+    tried, rung = _chosen({4: 0.05, 2: 0.0}, {}, _variants(max_bytes=8))
+    assert rung.bits == 8
+    assert 2 not in {r.bits for r in tried}  # a loss ends the descent
+
+
+def test_fewer_bits_may_be_spent_on_width() -> None:
+    tried, rung = _chosen({}, {}, _variants(max_bytes=8, bits=(8, 4), wider=16))
+    assert (rung.name, rung.bits, rung.bytes) == ("wide16", 4, 8)
+    assert ("a8", 4) in {(r.name, r.bits) for r in tried}
+
+
+def test_members_are_doubled_until_they_bring_no_gain() -> None:
+    gain = {2: 0.04, 4: 0.08, 8: 0.07}
+    tried, rung = _chosen({}, gain, _variants(max_bytes=1000, bits=(8,)))
+    assert rung.num_members == 4
+    assert max(r.num_members for r in tried) == 8
+    _, rung = _chosen({}, {2: 0.0, 4: 0.5}, _variants(max_bytes=1000, bits=(8,)))
+    assert rung.num_members == 1  # no gain from the second
+
+
+def test_members_stay_within_the_budget_to_the_byte() -> None:
+    gain = {count: 0.04 * count for count in range(2, 9)}
+    _, rung = _chosen({}, gain, _variants(max_bytes=32, bits=(8,)))
+    assert (rung.num_members, rung.bytes) == (4, 32)
+    _, rung = _chosen({}, gain, _variants(max_bytes=31, bits=(8,)))
+    assert rung.num_members == 2
+
+
+def test_without_variants_a_rung_stays_as_it_is() -> None:
+    score = Scores({"a1": 0.5})
+    measured, chosen = search([[_chain("a", 1)]], [DEFAULT], score, BUDGET)
+    assert measured[chosen].candidate.rung == replace(_rung("a1", 1), bits=8, num_members=1)
+
+
+def test_candidates_have_texts_of_their_own() -> None:
+    rung = _rung("a", 1)
+    others = [replace(rung, bits=4), replace(rung, num_members=2), rung]
+    settings = [DEFAULT, replace(DEFAULT, length=0.5), replace(DEFAULT, logit_scale=2.0)]
+    texts = {str(Candidate(rung=r, setting=s)) for r in others for s in settings}
+    assert len(texts) == 9
+    assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-t4-x1"

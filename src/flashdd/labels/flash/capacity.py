@@ -1,4 +1,4 @@
-"""Automatic capacity: the labels that make the best student, at the smallest capacity that does so.
+"""Automatic capacity: the labels that make the best student, in the fewest bytes that do so.
 
 Pure decisions over a `score` function; training and labelling stand behind it. The same search, over settings
 only, is given to the full teacher: a comparison with one that was not searched would not be fair.
@@ -11,24 +11,31 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-_DEFAULT_SHARE = 1.0
+from flashdd.labels.flash.plan import Measurement, plan
+
+_DEFAULT_LENGTH = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """A capacity: a network that labels. bytes: at most so many on disk as shipped; macs: per image."""
+    """A capacity: `num_members` networks `name` with weights of `bits` that label together.
+
+    bytes: at most so many on disk as shipped; params, macs: of all members, macs per image.
+    """
 
     name: str
     params: int
     bytes: int
     macs: int
+    bits: int = 8
+    num_members: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """share: of the network's training, in 0..1; temperature and logit_scale of its labels."""
+    """length: factor on the networks' training, with a schedule of its own; temperature and logit_scale: of labels."""
 
-    share: float
+    length: float
     temperature: float
     logit_scale: float
 
@@ -37,6 +44,12 @@ class Setting:
 class Candidate:
     rung: Rung
     setting: Setting
+
+    def __str__(self) -> str:
+        """Such as `conv-3-w8-b8-m1@1-t4-x1`: no two are alike."""
+        rung, setting = self.rung, self.setting
+        dials = f"{setting.length:g}-t{setting.temperature:g}-x{setting.logit_scale:g}"
+        return f"{rung.name}-b{rung.bits}-m{rung.num_members}@{dials}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +81,28 @@ class SearchBudget:
 Score = Callable[[Candidate, int], float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variants:
+    """What a rung may become within both ceilings.
+
+    fewer_bits: rungs of the next smaller number of bits, none below the smallest; with_members: `count` members of it,
+    None beyond a ceiling.
+    """
+
+    fewer_bits: Callable[[Rung], Sequence[Rung]]
+    with_members: Callable[[Rung, int], Rung | None]
+    max_bytes: int
+    max_macs: int
+
+
 def search(
     families: Sequence[Sequence[Sequence[Rung]]],
     settings: Sequence[Setting],
     score: Score,
     budget: SearchBudget,
+    variants: Variants | None = None,
 ) -> tuple[list[Measured], int]:
-    """Measure candidates and choose one: all that were measured, and the index of the choice.
+    """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
     families: of every stem its chains of ascending capacity, the deepest first.
 
@@ -86,6 +114,10 @@ def search(
     4. Choose the smallest capacity within one standard error of the best.
     5. Descend: raise the next smaller rung, at its best setting, to `finalist_seeds` too, and choose again, for as long
        as it becomes the choice. Two seeds make no finalist of a rung a little behind; five may show it to be as good.
+    6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
+       again, for as long as one of them becomes the choice.
+    7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many, until
+       that brings no gain. `plan` says how many the budget is spent on; a number between two is measured, too.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -112,8 +144,58 @@ def search(
         chosen = choose(raised)
         if chosen.candidate != candidate:
             break
+    if variants is not None:
+        chosen = _with_fewer_bits(chosen, raised, lambda candidate: measure(candidate, seeds), variants)
+        chosen = _with_more_members(chosen, lambda candidate: measure(candidate, seeds), variants)
     table = sorted(measured.values(), key=_order)
     return table, table.index(chosen)
+
+
+def _with_fewer_bits(
+    chosen: Measured, raised: list[Measured], measure: Callable[[Candidate], Measured], variants: Variants
+) -> Measured:
+    while rungs := variants.fewer_bits(chosen.candidate.rung):
+        candidates = [Candidate(rung=rung, setting=chosen.candidate.setting) for rung in rungs]
+        raised += [measure(candidate) for candidate in candidates]
+        chosen = choose(raised)
+        if chosen.candidate not in candidates:
+            break
+    return chosen
+
+
+def _with_more_members(
+    single: Measured, measure: Callable[[Candidate], Measured], variants: Variants
+) -> Measured:
+    """As many members of `single` as `plan` spends the budget on."""
+    rung, setting = single.candidate.rung, single.candidate.setting
+    reached = {1: single}
+    count = 2
+    while (more := variants.with_members(rung, count)) is not None:
+        reached[count] = measure(Candidate(rung=more, setting=setting))
+        if reached[count].mean <= reached[count // 2].mean:
+            break
+        count *= 2
+    while True:
+        rows = [_row(entry) for entry in reached.values()]
+        planned = len(plan(variants.max_bytes, rows, max_macs=variants.max_macs).members)
+        if planned in reached:
+            return reached[planned]
+        between = variants.with_members(rung, planned)
+        assert between is not None, "a plan keeps to both ceilings"
+        reached[planned] = measure(Candidate(rung=between, setting=setting))
+
+
+def _row(entry: Measured) -> Measurement:
+    rung = entry.candidate.rung
+    return Measurement(
+        name=rung.name,
+        bits=rung.bits,
+        num_members=rung.num_members,
+        bytes=rung.bytes,
+        macs=rung.macs,
+        accuracy=entry.mean,
+        stderr=entry.stderr,
+    )
 
 
 def next_smaller(measured: Iterable[Measured], chosen: Measured) -> Candidate | None:
@@ -127,7 +209,7 @@ def next_smaller(measured: Iterable[Measured], chosen: Measured) -> Candidate | 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
     """The setting at which capacities are compared first: the whole training, the middle temperature and scale."""
-    whole = [setting for setting in settings if setting.share == _DEFAULT_SHARE]
+    whole = [setting for setting in settings if setting.length == _DEFAULT_LENGTH]
     ordered = sorted(whole, key=lambda setting: (setting.temperature, -setting.logit_scale))
     return ordered[len(ordered) // 2]
 
@@ -135,7 +217,7 @@ def default_setting(settings: Sequence[Setting]) -> Setting:
 def _vary(
     rung: Rung, settings: Sequence[Setting], default: Setting, measure: Callable[[Candidate], Measured]
 ) -> None:
-    softness = [measure(Candidate(rung=rung, setting=s)) for s in settings if s.share == default.share]
+    softness = [measure(Candidate(rung=rung, setting=s)) for s in settings if s.length == default.length]
     found = best(softness, 1)[0].candidate.setting
     for setting in settings:
         if (setting.temperature, setting.logit_scale) == (found.temperature, found.logit_scale):
@@ -196,11 +278,11 @@ def _within(top: Measured, entry: Measured) -> bool:
     return statistics.fmean(differences) <= error
 
 
-def _capacity(entry: Measured) -> tuple[int, int, str]:
+def _capacity(entry: Measured) -> tuple[int, int, str, int]:
     rung = entry.candidate.rung
-    return rung.bytes, rung.macs, rung.name
+    return rung.bytes, rung.macs, rung.name, rung.bits
 
 
 def _order(entry: Measured) -> tuple[float | str, ...]:
     setting = entry.candidate.setting
-    return (*_capacity(entry), setting.share, setting.temperature, setting.logit_scale)
+    return (*_capacity(entry), setting.length, setting.temperature, setting.logit_scale)

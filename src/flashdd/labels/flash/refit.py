@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,9 @@ class RefitRecipe:
             )
         if not 0 <= self.distilled_share <= 1:
             raise ConfigError(f"the distilled share of a refit is {self.distilled_share}; expected 0 to 1.")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
     @property
     def num_distilled(self) -> int:

@@ -1,0 +1,121 @@
+"""Members and the labelers that they make: each against the networks behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_config
+from torch import Tensor
+
+from flashdd.core.record import Record
+from flashdd.data.dataset import RealDataset
+from flashdd.labels.flash.labeler import Labeler, Member
+from flashdd.labels.flash.pack import labeler_bytes
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.members import Design, labeler_stage, rounded, single
+from flashdd.pipeline.real import network_stage
+from flashdd.pipeline.start import started
+from flashdd.training.classifier import ClassifierRecipe
+
+
+@pytest.fixture
+def opened(finished: tuple[Path, Record], tmp_path: Path) -> Iterator[tuple[Context, RealDataset]]:
+    with started(tiny_config(), tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as pair:
+        yield pair
+
+
+def _alone(like: Labeler, member: Member) -> Labeler:
+    return Labeler(
+        [member],
+        shape=like.shape,
+        num_classes=like.num_classes,
+        mean=like.statistics[0],
+        std=like.statistics[1],
+        temperature=1.0,
+    )
+
+
+def _recipe(context: Context, cycles: int = 1) -> ClassifierRecipe:
+    return replace(context.setup.member_recipe, epochs=2, cycles=cycles)
+
+
+def _pixels(data: RealDataset) -> Tensor:
+    return torch.from_numpy(data.val.images[:50].copy()).float() / 255
+
+
+def _same(a: Member, b: Member) -> bool:
+    pairs = [*zip(a.integers, b.integers, strict=True), *zip(a.scales, b.scales, strict=True)]
+    return all(torch.equal(left, right) for left, right in pairs)
+
+
+def test_eight_bits_are_the_rounded_network(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    made = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2))
+    network = network_stage(context, data, "strided-1-w4", _recipe(context))
+    assert labeler_bytes(made.open()) == labeler_bytes(single(network))
+    assert made.accuracy("val") == pytest.approx(network.accuracy("val"), abs=0.05)
+
+
+def test_copies_start_apart_and_count_equally(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    pair = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2, copies=2)).open()
+    alone = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2)).open()
+    assert _same(pair.members[0], alone.members[0])
+    assert not _same(pair.members[0], pair.members[1])
+    assert b"2xstrided-1-w4@8" in labeler_bytes(pair)
+    pixels = _pixels(data)
+    mean = sum(_alone(pair, member).logits_of(pixels) for member in pair.members) / 2
+    torch.testing.assert_close(pair.logits_of(pixels), mean, rtol=1e-5, atol=1e-5)
+
+
+def test_different_networks_are_averaged_at_one_scale(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    names = ("strided-1-w4", "strided-1-w6")
+    labeler = labeler_stage(context, data, Design(names=names, epochs=2)).open()
+    alone = [labeler_stage(context, data, Design(names=(name,), epochs=2)).open() for name in names]
+    pixels = _pixels(data)  # fewer than the spread is measured on: all of validation here
+    every = torch.from_numpy(data.val.images.copy()).float() / 255
+    centered = [net.logits_of(every) - net.logits_of(every).mean(1, keepdim=True) for net in alone]
+    spreads = [float(logits.double().square().mean().sqrt()) for logits in centered]
+    middle = math.sqrt(spreads[0] * spreads[1])
+    expected = sum(middle / s * net.logits_of(pixels) for s, net in zip(spreads, alone, strict=True)) / 2
+    torch.testing.assert_close(labeler.logits_of(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_snapshots_are_members_and_the_last_is_the_network(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    design = Design(names=("strided-1-w4",), epochs=2, cycles=2)
+    made = labeler_stage(context, data, design)
+    assert [part.name for part in made.parts].count("network-strided-1-w4") == 1  # one training
+    trained = network_stage(context, data, "strided-1-w4", _recipe(context, cycles=2))
+    assert trained.num_snapshots == 2
+    members = made.open().members
+    assert _same(members[0], rounded(trained, 0))
+    assert _same(members[1], rounded(trained))
+    assert not _same(members[0], members[1])
+
+
+def test_few_bits_are_refitted_and_repeat_bit_for_bit(
+    opened: tuple[Context, RealDataset], tmp_path: Path
+) -> None:
+    context, data = opened
+    design = Design(names=("strided-1-w4",), epochs=2, bits=3)
+    made = labeler_stage(context, data, design)
+    network = network_stage(context, data, "strided-1-w4", _recipe(context))
+    assert not _same(made.open().members[0], rounded(network, bits=3))  # it moved
+    with started(tiny_config(), tmp_path / "again", cache=tmp_path / "cache", progress=None) as (other, same):
+        assert labeler_bytes(labeler_stage(other, same, design).open()) == labeler_bytes(made.open())
+
+
+def test_temperature_and_scale_are_given_when_it_is_opened(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    made = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2))
+    plain, scaled = made.open(), made.open(temperature=4.0, logit_scale=2.0)
+    pixels = _pixels(data)
+    torch.testing.assert_close(scaled.logits_of(pixels), 2 * plain.logits_of(pixels))
+    assert (plain.temperature, scaled.temperature) == (1.0, 4.0)
