@@ -129,8 +129,9 @@ def test_ensembles_keep_to_bytes_operations_and_their_number() -> None:
     assert (four.macs, four.params) == (4 * rung.macs, 4 * rung.params)
     assert 3 * rung.bytes < four.bytes <= 20_000
     assert setup.variants.with_members(rung, 5) is None
-    assert _resolve(_facts(32, 10), labeler__budget="4KB").variants.with_members(rung, 4) is None
-    tight = _resolve(_facts(32, 10), labeler__max_macs=100_000)
+    small = _resolve(_facts(32, 10), labeler__max_members=4, labeler__budget="4KB")
+    assert small.variants.with_members(rung, 4) is None
+    tight = _resolve(_facts(32, 10), labeler__max_members=4, labeler__max_macs=100_000)
     assert tight.variants.with_members(rung, 2) is not None
     assert tight.variants.with_members(rung, 3) is None
 

@@ -123,12 +123,13 @@ class LabelerSection(Section):
     batch_size: int = Field(default=128, ge=2)
     stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
     """the chains of the ladder that are climbed; also a family of your own as `module:name`"""
-    bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8, 4, 3, 2), min_length=1)
-    """of the weights, descending: the first while capacity is searched, then fewer as long as students lose nothing"""
+    bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8,), min_length=1)
+    """of the weights, descending, such as [8, 4, 3, 2]: the first while capacity is searched, then fewer as long as
+    students lose nothing"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""
-    max_members: int = Field(default=16, ge=1, le=1000)
-    """of an ensemble that the budget would hold"""
+    max_members: int = Field(default=1, ge=1, le=1000)
+    """of an ensemble, tried while the budget holds it and more members make better students"""
 
     @field_validator("bits")
     @classmethod
