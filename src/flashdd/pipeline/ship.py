@@ -35,7 +35,7 @@ def ship_classifier(
         max_bytes=artifact_bytes,
         max_macs=setup.teacher_size.macs,
     )
-    searched = {entry.candidate.rung.name for entry in capacity.measured}
+    searched = list(dict.fromkeys(entry.candidate.rung.name for entry in capacity.measured))
     rungs = {name: room.rung(LabelerSpec.parse(name)) for name in searched}
     rungs = {name: rung for name, rung in rungs.items() if rung.bytes <= artifact_bytes}
     tops = {rung.name: rung for rung in _tops(room)}
