@@ -53,6 +53,8 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
     chosen = search.candidates[search.chosen]
     with canvas(_WIDTH, 4.2) as (figure, axes):
         axes.set_xscale("log")
+        sizes = [candidate.bytes for candidate in scored]
+        bytes_axis(axes, sizes)  # before the points: those of one size alone would leave nothing to scale by
         most = max(candidate.bits or 0 for candidate in scored)
         chains = list(dict.fromkeys(_chain_name(candidate, most) for candidate in scored))
         for number, chain in enumerate(sorted(chains)):
@@ -60,7 +62,6 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
             _capacity_line(axes, chain, members, number)
         if chosen.proxy_mean is not None:
             _mark_choice(axes, chosen, scored)
-        sizes = [candidate.bytes for candidate in scored]
         if budget_bytes is not None and min(sizes) <= budget_bytes <= 1.3 * max(sizes):
             axes.axvline(budget_bytes, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
             axes.annotate(
@@ -72,7 +73,6 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
                 color=MUTED,
                 fontsize=9,
             )
-        bytes_axis(axes, sizes)
         axes.grid(axis="y")
         axes.set_ylabel("proxy students' accuracy, %")
         axes.set_xlabel("label bytes of the candidate")
