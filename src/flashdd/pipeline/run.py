@@ -114,7 +114,9 @@ def _seconds(
     """Of the stages that the others share: decoding, teachers of other lengths, their labels, the rungs' training."""
     lengths = {entry.candidate.setting.length for entry in searched.measured}
     teachers = [teacher_network(context, data, length) for length in sorted(lengths)]
-    rungs = dict.fromkeys((entry.candidate.rung, entry.candidate.setting.length) for entry in capacity.measured)
+    rungs = dict.fromkeys(
+        (entry.candidate.rung, entry.candidate.setting.length) for entry in capacity.measured
+    )
     made = [labeler_stage(context, data, design_of(context, *rung)) for rung in rungs]
     parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}
     return {
