@@ -64,3 +64,18 @@ def test_counts_rates_and_factors() -> None:
         "844",
         "12,346",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.00042, "0.42 ms"),
+        (0.001, "1 ms"),
+        (0.0123, "12 ms"),
+        (0.9996, "1 s"),
+        (4.24, "4.2 s"),
+        (420.4, "420 s"),
+    ],
+)
+def test_times_of_any_size_have_two_figures(seconds: float, expected: str) -> None:
+    assert text.short_time_text(seconds) == expected

@@ -17,6 +17,7 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.entropy import mean_entropy, temperature_of
 from flashdd.labels.flash.capacity import default_setting
+from flashdd.labels.network import NetworkSource
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.real import Network, network_stage
@@ -39,17 +40,26 @@ class NetworkScheme:
     logit_scale: float = 1.0
 
 
+def read_dials(scheme: str, text: str, pattern: re.Pattern[str], words: str) -> dict[str, float]:
+    """The dials of `text`, joined by dashes, by letter; UsageError, with `words` for what there is, where one is wrong.
+
+    pattern: a letter and its number, as two groups.
+    """
+    found: dict[str, float] = {}
+    for dial in text.split("-"):
+        match = pattern.fullmatch(dial)
+        if match is None or match[1] in found or float(match[2]) <= 0:
+            raise UsageError(
+                f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {words}."
+            )
+        found[match[1]] = float(match[2])
+    return found
+
+
 def parse_network(scheme: str) -> NetworkScheme:
     """The scheme spelled `scheme`; UsageError for unknown or repeated dials. The name is not looked up."""
     name, at, variant = scheme.partition("@")
-    found: dict[str, float] = {}
-    for dial in variant.split("-") if at else ():
-        match = _DIAL.fullmatch(dial)
-        if match is None or match[1] in found or float(match[2]) <= 0:
-            raise UsageError(
-                f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {_DIALS}."
-            )
-        found[match[1]] = float(match[2])
+    found = read_dials(scheme, variant, _DIAL, _DIALS) if at else {}
     epochs = found.get("e")
     if {"t", "h"} <= found.keys() or (epochs is not None and epochs != int(epochs)):
         raise UsageError(
@@ -68,12 +78,17 @@ def check_network(scheme: str, setup: Setup) -> None:
     """Raise what is wrong with the scheme on these data under this protocol: UsageError, UnknownNameError."""
     wanted = parse_network(scheme)
     size_of_name(wanted.name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
+    check_softness(scheme, setup, temperature=wanted.temperature, entropy=wanted.entropy)
+
+
+def check_softness(scheme: str, setup: Setup, *, temperature: float | None, entropy: float | None) -> None:
+    """UsageError for an entropy that no label has, and for either where the protocol fixes the temperature."""
     most = math.log(setup.facts.num_classes)
-    if wanted.entropy is not None and not wanted.entropy < most:
+    if entropy is not None and not entropy < most:
         raise UsageError(
             f"label scheme '{scheme}': labels of {setup.facts.num_classes} classes have less than {most:.3f} nats."
         )
-    if setup.protocol.temperature is not None and (wanted.temperature or wanted.entropy):
+    if setup.protocol.temperature is not None and (temperature or entropy):
         raise UsageError(
             f"label scheme '{scheme}': protocol {setup.protocol.name} fixes the temperature at "
             f"{setup.protocol.temperature:g}: vary the logit scale (x2) instead."
@@ -83,10 +98,7 @@ def check_network(scheme: str, setup: Setup) -> None:
 def network_row(context: Context, data: RealDataset, images: ImageSet, method: str, scheme: str) -> Row:
     """The row of students whose labels that network gives; its facts say how good and how soft they are."""
     setup, wanted = context.setup, parse_network(scheme)
-    recipe = setup.member_recipe
-    if wanted.epochs is not None:
-        recipe = replace(recipe, epochs=wanted.epochs)
-    network = network_stage(context, data, wanted.name, recipe, setup.config.search.checkpoints)
+    network = trained_network(context, data, wanted)
     stage, labels = labels_stage(context, network, 1.0, images)
     temperature = wanted.temperature or default_setting(setup.settings).temperature
     facts: dict[str, Any] = {}
@@ -104,6 +116,10 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
         source = labels.source(temperature=temperature, logit_scale=wanted.logit_scale)
         return images.images, images.labels, source
 
+    def online() -> Opened:
+        net = network.open(1.0).to(context.device)
+        return images.images, images.labels, NetworkSource(net, num_classes=images.num_classes)
+
     return Row(
         scheme=scheme,
         images=method,
@@ -115,8 +131,17 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
             "setting": f"{temperature!r} {wanted.logit_scale!r}",
         },
         open=open_row,
+        online=None if labels.table is None else online,
         facts={"network": {**_facts(network, setup), "temperature": temperature, **facts}},
     )
+
+
+def trained_network(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network:
+    """The network of a scheme, trained as a labeler's members are, for its own number of epochs where it has one."""
+    recipe = context.setup.member_recipe
+    if wanted.epochs is not None:
+        recipe = replace(recipe, epochs=wanted.epochs)
+    return network_stage(context, data, wanted.name, recipe, context.setup.config.search.checkpoints)
 
 
 def _facts(network: Network, setup: Setup) -> dict[str, Any]:
