@@ -166,6 +166,36 @@ def test_comparison_and_bench_hold_rows_of_the_same_form(content: dict[str, Any]
         assert json.loads(path.read_bytes()) == held
 
 
+def test_what_a_row_says_of_its_labels_is_kept(content: dict[str, Any], tmp_path: Path) -> None:
+    """The choice at equal bytes, a committee's members, speeds; a choice that names no candidate is refused."""
+    candidate = {
+        "name": "vq@16",
+        "bytes": 800,
+        "proxy_mean": 0.5,
+        "proxy_stderr": None,
+        "n": 1,
+        "values": [0.5],
+    }
+    choice = {"name": "vq@16", "bytes": 800, "budget_bytes": 900, "candidates": [candidate], "chosen": 0}
+    member = {"name": "convnet-3-w8@e2", "bytes": 9000, "weight": 1.0}
+    sizes = {"params": 9, "macs": 9, "accuracy": 0.6, "val_accuracy": 0.6, "temperature": 4.0}
+    made = {"equal_bytes": {**choice, "seconds": 1.5}, "labels_per_second": 10.5, "seconds_per_epoch": 0.1}
+    network = {**sizes, "members": [member], "batch_statistics": 8}
+    row = {**content["students"][0], **made, "ipc": None, "network": network}
+    top = {key: content[key] for key in ("flashdd", "format", "environment", "config", "data")}
+    held = {**top, "rows": [row], "ship": {**content["ship"], "budget_bytes": 300_000}}
+    path = tmp_path / "comparison.json"
+    path.write_text(json.dumps(held))
+    Comparison.read(path).write(path)
+    assert json.loads(path.read_bytes()) == held
+    row["equal_bytes"]["chosen"] = 1
+    path.write_text(json.dumps(held))
+    with pytest.raises(
+        ArtifactError, match=r"rows\[0\]\.equal_bytes is wrong .*chosen is 1, but there are 1 cand"
+    ):
+        Comparison.read(path)
+
+
 def test_field_names_read_like_code() -> None:
     assert field_name(("students", 2, "accuracy", "mean")) == "students[2].accuracy.mean"
     assert field_name(()) == "(top level)"

@@ -18,6 +18,7 @@ from tiny import SETTINGS, tiny_config
 from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig, build_config
 from flashdd.core.errors import DataError, FlashddError, UnknownNameError, UsageError
+from flashdd.core.files import folder_bytes
 from flashdd.core.progress import Silent
 from flashdd.core.record import Comparison, Record
 from flashdd.pipeline import subject as subject_module
@@ -26,6 +27,7 @@ from flashdd.pipeline.networks import NetworkScheme, parse_network
 from flashdd.pipeline.run import run
 from flashdd.pipeline.subject import open_subject
 
+CLOCK = ("seconds", "labels_per_second", "seconds_per_epoch")
 SCHEMES = ["teacher@searched", "hard", "labeler", "stored", "stored@equal-bytes"]
 
 
@@ -63,6 +65,7 @@ def test_cells_of_the_run_are_taken_from_it(finished: tuple[Path, Record], tmp_p
         )
         assert row.accuracy == theirs.accuracy
         assert (row.label_bytes, row.ipc) == (theirs.label_bytes, 2)
+        assert row.equal_bytes == theirs.equal_bytes
     assert [row.scheme for row in comparison.rows] == SCHEMES
     assert Comparison.read(tmp_path / "out" / "comparison.json") == comparison
     table = (tmp_path / "out" / "comparison.md").read_text()
@@ -84,6 +87,70 @@ def test_a_further_seed_trains_itself_alone(finished: tuple[Path, Record], tmp_p
     assert progress.started == ["student hard on rded, seed 2"]
     held = next(row for row in record.students if (row.scheme, row.images) == ("hard", "rded"))
     assert comparison.rows[0].accuracy.values[:2] == held.accuracy.values
+
+
+def test_the_best_classifier_of_the_artifacts_bytes_stands_beside_the_rows(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    """As the run found it; of an artifact alone it is found by its scheme, which is no row."""
+    out, record = finished
+    subject = open_subject(out)
+    assert subject.ship == record.ship is not None
+    config = _config(subject.settings, schemes=["labeler", "hard"])
+    kept = compare(
+        config,
+        tmp_path / "run",
+        artifact=subject.artifact,
+        stages=subject.stages,
+        ship=subject.ship,
+        cache=out.parent / "cache",
+    )
+    assert kept.ship == record.ship
+    assert "shipping a classifier (" in (tmp_path / "run" / "comparison.md").read_text()
+    alone = open_subject(out / "artifact")
+    assert alone.ship is None
+    short = {"labeler": {"image_passes": 800}, "teacher": {"name": "convnet-2-w8", "epochs": 1}}
+    found = compare(
+        _config({**alone.settings, **short}, schemes=["ship", "labeler", "hard"], seeds=1),
+        tmp_path / "alone",
+        artifact=alone.artifact,
+        cache=out.parent / "cache",
+    )
+    assert [row.scheme for row in found.rows] == ["labeler", "hard"]
+    assert found.ship is not None
+    assert found.ship.bytes <= folder_bytes(out / "artifact") == found.ship.budget_bytes
+    assert Comparison.read(tmp_path / "alone" / "comparison.json") == found
+    plain = compare(
+        _config({**alone.settings, **short}, schemes=["labeler", "hard"], seeds=1),
+        tmp_path / "alone",
+        artifact=alone.artifact,
+        cache=out.parent / "cache",
+    )
+    assert plain.ship is None
+    assert "(scheme ship)" in (tmp_path / "alone" / "comparison.md").read_text()
+
+
+def test_every_row_says_how_fast_its_labels_are(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    """A student's epoch is its training, and where labels were made beforehand, their time beside it."""
+    out, _ = finished
+    subject = open_subject(out)
+    first, again = (
+        compare(
+            _config(subject.settings, schemes=[*SCHEMES, "convnet-2-w4@e1"]),
+            tmp_path / "out",
+            artifact=subject.artifact,
+            stages=subject.stages,
+            cache=out.parent / "cache",
+        )
+        for _ in range(2)
+    )
+    assert first.rows == again.rows  # measured once
+    for row in first.rows:
+        assert row.labels_per_second is not None
+        assert row.seconds_per_epoch is not None
+        assert row.labels_per_second > 0
+        online = row.scheme.startswith(("labeler", "teacher", "convnet"))
+        assert row.seconds_per_epoch > (6 / row.labels_per_second if online else 0)
 
 
 def test_images_budgets_and_students_are_crossed(finished: tuple[Path, Record], tmp_path: Path) -> None:
@@ -179,7 +246,7 @@ def test_killed_it_goes_on_with_the_same_bits(tmp_path: Path) -> None:
         assert start(name).returncode == 0
     cut, whole = (
         [
-            {**row, "seconds": 0}
+            {key: value for key, value in row.items() if key not in CLOCK}
             for row in json.loads((tmp_path / name / "comparison.json").read_text())["rows"]
         ]
         for name in ("cut", "whole")
@@ -197,6 +264,12 @@ def test_killed_it_goes_on_with_the_same_bits(tmp_path: Path) -> None:
             "unknown label scheme 'labeller': did you mean 'labeler'",
         ),
         ({"schemes": ["labeler"]}, UsageError, "needs a labeler: give the folder of a run"),
+        ({"schemes": ["hard", "ship"]}, UsageError, "within the bytes of an artifact: give the folder of a"),
+        ({"schemes": ["ship"]}, UsageError, "'ship' alone trains no student: name a label scheme beside"),
+        ({"schemes": ["committee@convnet-2-w4"]}, UsageError, "expected two or more networks that differ"),
+        ({"schemes": ["committee"]}, UsageError, "expected two or more networks that differ"),
+        ({"schemes": ["committee@convnet-2-w4+convnet-2-v4"]}, UsageError, "convnet-2-v4"),
+        ({"schemes": ["committee@h2@convnet-2-w4+strided-1-w4"]}, UsageError, "have less than 1.099 nats"),
         ({"schemes": ["stored@e9999"]}, UsageError, "the teacher's table gives 1 to"),
         ({"schemes": ["convnet-2-w4@h2.4"]}, UsageError, "labels of 3 classes have less than 1.099 nats"),
         ({"schemes": ["stored@5bit"]}, UnknownNameError, "did you mean 'stored@"),

@@ -77,7 +77,7 @@ def test_sizes_in_the_record_are_bytes_on_disk(finished: tuple[Path, Record]) ->
     assert record.ship is not None
     assert record.ship.bytes <= record.artifact_bytes
     equal = next(row for row in record.students if row.scheme == "stored@equal-bytes")
-    assert equal.label_bytes <= 4000
+    assert equal.label_bytes <= record.labeler.bytes
 
 
 def test_the_artifact_is_sound_and_says_what_the_record_says(finished: tuple[Path, Record]) -> None:
@@ -124,6 +124,14 @@ def test_choices_never_read_test_images(
     assert other.labeler.accuracy != record.labeler.accuracy
     name = "artifact/labeler.safetensors"
     assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
+    chosen = [
+        next(row.equal_bytes for row in made.students if row.scheme == "stored@equal-bytes")
+        for made in (record, other)
+    ]
+    assert all(chosen)
+    assert (
+        len({choice.model_copy(update={"seconds": 0}).model_dump_json() for choice in chosen if choice}) == 1
+    )
 
 
 def test_killed_in_every_kind_of_stage_it_ends_with_the_same_bits(
@@ -133,7 +141,8 @@ def test_killed_in_every_kind_of_stage_it_ends_with_the_same_bits(
     script = Path(__file__).with_name("run_tiny.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, str(script), str(tmp_path / "out"), str(tmp_path / "cache")]
-    where = [("train ", 3), ("labels of", 1), ("teacher-search", 3), ("capacity", 5), ("student labeler", 4)]
+    where = [("train ", 3), ("labels of", 1), ("teacher-search", 3), ("capacity", 5)]
+    where += [("stored-within", 3), ("student labeler", 4)]
     for label, step in where:
         killed = subprocess.run(
             [*command, label, str(step)], env=environment, capture_output=True, timeout=150

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from flashdd.core.record import Comparison
-from flashdd.report.comparison import comparison_cells, comparison_markdown, comparison_page
+from flashdd.report.comparison import (
+    comparison_cells,
+    comparison_document,
+    comparison_markdown,
+    comparison_page,
+    verdicts,
+)
 
 RECORD = Path(__file__).with_name("record.json")
 
@@ -99,3 +105,56 @@ def test_the_page_stands_alone(comparison: Comparison) -> None:
     ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
     assert comparison_page(comparison) == page
+
+
+@pytest.fixture
+def timed(comparison: Comparison) -> Comparison:
+    """One group of three timed schemes and a classifier that could be shipped, another of one scheme without times."""
+    speed = {"labels_per_second": 34_567.8, "seconds_per_epoch": 0.0123}
+    rows = [
+        _row("hard", [0.3, 0.32], **speed),
+        _row("labeler", [0.5, 0.54], label_bytes=4_719, **speed),
+        _row("stored@4bit", [0.4, 0.42], label_bytes=4_000, **{**speed, "seconds_per_epoch": 1.26}),
+        _row("hard", [0.2, 0.2], ipc=1),
+    ]
+    ship = {"name": "convnet-3-w64", "bytes": 86_824, "accuracy": 0.783, "budget_bytes": 238_832}
+    asked = {**comparison.config, "compare": {"schemes": ["ship", "labeler", "hard", "stored@4bit"]}}
+    changed = {**comparison.model_dump(mode="json"), "rows": rows, "ship": ship, "config": asked}
+    return Comparison.model_validate(changed)
+
+
+def test_speeds_stand_in_the_table(timed: Comparison) -> None:
+    head, body = comparison_cells(timed)
+    columns = dict(zip(head, zip(*body, strict=True), strict=True))
+    assert columns["labels per second"] == ("34.6 K", "34.6 K", "34.6 K", "-")
+    assert columns["time per epoch"] == ("12 ms", "12 ms", "1.3 s", "-")
+    gaps = columns["to the first, points (95 %)"]
+    assert (gaps[0][:6], gaps[1]) == ("-21.0 ", "-")  # to the labeler: shipping is no row
+
+
+def test_the_document_goes_on_with_who_wins_and_the_views(timed: Comparison) -> None:
+    text = comparison_document(timed)
+    assert text.startswith(comparison_markdown(timed))
+    assert text.count("\n## rded, IPC ") == 1
+    assert (
+        "\n## rded, IPC 10, convnet-3-w32, protocol flash\n\nAt the labeler's 4.7 KB, shipping a classifier"
+        in text
+    )
+    (said,) = verdicts(timed)
+    assert said.startswith("rded, IPC 10, convnet-3-w32, protocol flash: At the labeler's 4.7 KB, ")
+    assert said.split(": ", 1)[1] in text
+    for title in ("At equal bytes", "At equal accuracy", "Efficiency of use"):
+        assert text.count(f"\n\n### {title}\n\n") == 1
+    assert "\n| within bytes | best labels |" in text
+
+
+def test_the_page_shows_the_views_and_a_figure_of_time(timed: Comparison) -> None:
+    page = comparison_page(timed)
+    assert page.count("<svg") == 3
+    assert page.count("<h3>") == 4
+    assert "86.8 KB in all: 78.3 % on test" in page
+    assert "1.3 s</text>" not in page  # ticks are round
+    assert "10 ms" in page
+    ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
+    assert len(ids) == len(set(ids))
+    assert comparison_page(timed) == page

@@ -72,3 +72,18 @@ def test_labelers_say_their_bits_and_members_where_these_are_news() -> None:
     assert text.labeler_text("conv-3-w8", 4, 1) == "conv-3-w8, 4 bits"
     assert text.labeler_text("conv-3-w8", 8, 3) == "3 x conv-3-w8"
     assert text.labeler_text("conv-3-w8", 2, 2) == "2 x conv-3-w8, 2 bits"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.00042, "0.42 ms"),
+        (0.001, "1 ms"),
+        (0.0123, "12 ms"),
+        (0.9996, "1 s"),
+        (4.24, "4.2 s"),
+        (420.4, "420 s"),
+    ],
+)
+def test_times_of_any_size_have_two_figures(seconds: float, expected: str) -> None:
+    assert text.short_time_text(seconds) == expected

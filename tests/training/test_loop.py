@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,6 +128,43 @@ def test_visits_see_eval_mode_and_leave_no_trace() -> None:
     assert modes == [False, False]
     for name, value in plain.state_dict().items():
         assert torch.equal(value, visited.state_dict()[name]), name
+
+
+def test_time_is_that_of_the_steps_through_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes a second, a visit 100 and a checkpoint 10; only steps count."""
+    now = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    write = loop.write_atomic
+
+    def slow_write(path: Path, data: bytes) -> None:
+        now[0] += 10
+        write(path, data)
+
+    monkeypatch.setattr(loop, "write_atomic", slow_write)
+
+    def timed(net: nn.Module, step: int) -> tuple[Tensor, int, int]:
+        now[0] += 1
+        return _loss(net, step)
+
+    def visit(step: int, net: nn.Module) -> None:
+        now[0] += 100
+
+    def cut(step: int) -> None:
+        if step == 7:
+            raise KeyboardInterrupt
+
+    def seconds(**options: Any) -> float:
+        model = _model()
+        training = replace(_training(model, visits=[3, 12], visit=visit), loss=timed)
+        return fit(model, training, ENGINE, **options).seconds
+
+    assert seconds() == 12
+    assert seconds(checkpoint=tmp_path / "whole.pt") == 12
+    with pytest.raises(KeyboardInterrupt):
+        seconds(checkpoint=tmp_path / "cut.pt", on_step=cut)
+    now[0] = -1000.0  # of another process
+    assert seconds(checkpoint=tmp_path / "cut.pt") == 12
 
 
 def test_two_processes_have_the_loss_of_one_at_the_same_global_batch(tmp_path: Path) -> None:

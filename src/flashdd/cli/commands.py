@@ -17,7 +17,7 @@ from flashdd.core.config import RunConfig, build_config, parse_setting, read_rec
 from flashdd.core.device import tune_allocator
 from flashdd.core.errors import UsageError
 from flashdd.core.record import Record
-from flashdd.report.comparison import comparison_cells
+from flashdd.report.comparison import comparison_cells, verdicts
 from flashdd.report.tables import student_rows, table_cells, warnings
 from flashdd.report.text import bytes_text, labeler_text
 
@@ -133,6 +133,7 @@ def compare(
         out,
         artifact=artifact or held.artifact,
         stages=held.stages,
+        ship=held.ship if artifact is None else None,
         cache=cache,
         progress=progress_on_stderr(),
     )
@@ -140,6 +141,8 @@ def compare(
         typer.echo((out / "comparison.json").read_text(encoding="utf-8"), nl=False)
         return
     _show_table(*comparison_cells(comparison))
+    for sentence in verdicts(comparison):
+        typer.echo(sentence)
     for sentence in comparison.notes:
         typer.echo(f"note: {sentence}")
     typer.echo(f"comparison: {out / 'comparison.json'}")

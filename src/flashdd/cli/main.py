@@ -227,8 +227,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="SCHEME,...",
-            help="hard, labeler, teacher@searched, teacher@published, static, stored[@4bit], lpld, lpqld, hald, "
-            "lowrank, vq, or a network such as convnet-3-w8@e4-t4. The others are compared to the first.",
+            help="hard, labeler, teacher@searched, teacher@published, static, stored[@4bit, @equal-bytes], lpld, "
+            "lpqld, hald, lowrank, vq, ship, convnet-3-w8@e4-t4 (any network), committee@A+B; first: the yardstick.",
         ),
     ] = None,
     student: Annotated[

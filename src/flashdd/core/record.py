@@ -14,18 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from flashdd.core.errors import ArtifactError
+from flashdd.core.facts import Amount, Count, Fraction, Positive, Ratio
+from flashdd.core.facts import Facts as _Facts
 from flashdd.core.files import pretty_json, write_atomic
+from flashdd.core.labelfacts import EqualBytes, LabelNetwork
 
 RECORD_FORMAT = 1
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Amount = Annotated[float, Field(ge=0)]
-Ratio = Annotated[float, Field(gt=0)]
 
 # 97.5 % quantiles of Student's t for 1..30 degrees of freedom (Abramowitz and Stegun, table 26.10).
 _T_975 = (
@@ -51,12 +48,6 @@ def t_quantile(degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
-
-
-class _Facts(BaseModel):
-    """Frozen; unknown keys are kept; NaN and infinity are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 class Accuracy(_Facts):
@@ -226,6 +217,7 @@ class StudentRow(_Facts):
     best_epoch: Accuracy | None  # test, the best of each seed's four checks: beside, never the headline
     seconds: Amount
     paired_to_teacher: Difference | None = None  # to teacher@searched of the same images, over seeds
+    equal_bytes: EqualBytes | None = None  # of scheme stored@equal-bytes: what it was chosen from
 
 
 class ShipFacts(_Facts):
@@ -234,6 +226,7 @@ class ShipFacts(_Facts):
     name: str
     bytes: Positive
     accuracy: Fraction  # test
+    budget_bytes: Positive | None = None  # of the whole artifact
 
 
 class _File(_Facts):
@@ -282,22 +275,13 @@ class Record(_File):
     notes: tuple[str, ...] = ()  # what a reader must know: "CPU-sized", "CIFAR-10 (JPEG q75)"
 
 
-class LabelNetwork(_Facts):
-    """The network behind a row whose scheme is a network's name."""
-
-    params: Positive
-    macs: Positive
-    accuracy: Fraction  # test
-    val_accuracy: Fraction
-    temperature: Ratio
-    bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
-    num_members: Positive | None = None  # as bits
-    entropy: Amount | None = None  # mean over all labels, nats; absent where labels are made at every step
-
-
 class ComparedRow(StudentRow):
     ipc: Positive | None  # images per class; None where classes differ
     network: LabelNetwork | None = None
+    labels_per_second: Ratio | None = None  # made, or read, batch by batch as a student asks for them
+    seconds_per_epoch: Ratio | None = (
+        None  # of a student, with its labels, for one pass over the distilled images
+    )
 
 
 class Comparison(_File):
@@ -307,6 +291,7 @@ class Comparison(_File):
     data: DataFacts
     rows: tuple[ComparedRow, ...]
     notes: tuple[str, ...] = ()
+    ship: ShipFacts | None = None  # at the bytes of the artifact whose labeler is compared
 
 
 class Bench(_File):

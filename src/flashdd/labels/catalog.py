@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from flashdd.training.source import LabelSource
 SCHEMES: Mapping[str, type[Scheme]] = {
     scheme.kind: scheme for scheme in (Static, Stored, Lpld, Lpqld, Hald, Lowrank, Vq)
 }
+
+_FLOAT_BITS, _COARSE_BITS = 16, 4
+SHORTLISTED = 6
+"""The most schemes that `shortlist` keeps."""
 
 
 def parse_scheme(text: str) -> Scheme:
@@ -120,3 +124,29 @@ def equal_bytes(budget: int, subject: Subject, *, epochs: int, temperature: floa
     ]
     fitted = (scheme.within(budget, subject, epochs=epochs, temperature=temperature) for scheme in candidates)
     return [scheme for scheme in fitted if scheme is not None]
+
+
+def shortlist(candidates: Sequence[Scheme], num_images: int) -> list[Scheme]:
+    """Of what `equal_bytes` lists for `num_images` images, one setting for every scheme, so that each can be scored.
+
+    Float16 and 4-bit epochs (where 4 bits do not fit, the finest that do); LPLD; and of LPQLD, low rank and VQ the
+    most classes, components or codewords that fit while at least as many views have a label as with 4 bits: a finer
+    label that covers less than plain rounding to 4 bits does compresses nothing. Where none covers as many, the setting
+    that covers most. No paper gives such a rule; it looks at sizes alone.
+    """
+    stored = [scheme for scheme in candidates if isinstance(scheme, Stored)]
+    coarse = [scheme for scheme in stored if scheme.bits <= _COARSE_BITS]
+    kept: list[Scheme] = [scheme for scheme in stored if scheme.bits == _FLOAT_BITS] + coarse[:1]
+    enough = num_labels(coarse[0], num_images) if coarse else 0
+    for kind in (Lpld, Lpqld, Lowrank, Vq):
+        settings = [scheme for scheme in candidates if isinstance(scheme, kind)]
+        covering = [scheme for scheme in settings if num_labels(scheme, num_images) >= enough]
+        kept += covering[-1:] or settings[:1]
+    return kept
+
+
+def num_labels(scheme: Scheme, num_images: int) -> int:
+    """Labels of a resolved scheme that keeps whole epochs, or a number of labels, of `num_images` images."""
+    settings = scheme.settings()
+    labels: int = settings["epochs"] * num_images if "epochs" in settings else settings["labels"]
+    return labels

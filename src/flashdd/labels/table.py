@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flashdd.core.errors import UsageError
-from flashdd.data.views import ViewBatch, ViewMaker
+from flashdd.data.views import ViewBatch, ViewMaker, ViewSpec
 from flashdd.labels.network import NetworkSource
 from flashdd.training.source import LabelSource
 
@@ -97,6 +97,11 @@ class Labels:
         )
 
 
+def tabled(spec: ViewSpec, *, epochs: int, num_images: int, num_classes: int) -> bool:
+    """Whether the labels of such views are made beforehand, as a table: they replay, and it is not too big."""
+    return spec.replayable and 4 * epochs * num_images * num_classes <= LARGEST_TABLE
+
+
 def make_labels(
     net: nn.Module,
     views: ViewMaker,
@@ -108,7 +113,7 @@ def make_labels(
     """The labels of `net` (pixels in [0, 1] -> logits, on the device of `views`) for `epochs` epochs of views."""
     net = net.to(views.device).eval()
     table = None
-    if views.spec.replayable and 4 * epochs * views.num_images * num_classes <= LARGEST_TABLE:
+    if tabled(views.spec, epochs=epochs, num_images=views.num_images, num_classes=num_classes):
         table = make_logits(NetworkSource(net, num_classes=num_classes), views, epochs, on_chunk=on_chunk)
     return Labels(num_classes=num_classes, table=table, net=net)
 

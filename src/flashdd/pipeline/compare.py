@@ -15,24 +15,27 @@ from flashdd.core.device import environment
 from flashdd.core.errors import UsageError
 from flashdd.core.files import read_json, write_atomic
 from flashdd.core.progress import Progress
-from flashdd.core.record import RECORD_FORMAT, Comparison
+from flashdd.core.record import RECORD_FORMAT, Comparison, ShipFacts
 from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
 from flashdd.data.sources import check_source
 from flashdd.images.table import method_of
+from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
 from flashdd.pipeline.package import image_settings
 from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.record import caveats, data_facts, plain, resolved_config
 from flashdd.pipeline.rows import train_row
-from flashdd.pipeline.schemes import Material, Shipped, check_scheme, scheme_row, shipped_labeler
+from flashdd.pipeline.schemes import SHIP, Material, Shipped, check_scheme, scheme_row, shipped_labeler
 from flashdd.pipeline.search import SearchResult, teacher_search
 from flashdd.pipeline.setup import FOREIGN, resolve, source_options
+from flashdd.pipeline.ship import comparison_ship
+from flashdd.pipeline.speed import row_times
 from flashdd.pipeline.start import source_commit, started
-from flashdd.report.comparison import comparison_markdown, comparison_page
+from flashdd.report.comparison import comparison_document, comparison_page
 
-_DROPPED = ("curves", "confusion")
+_DROPPED = ("curves", "confusion", "training_seconds")
 
 
 def compare(
@@ -41,6 +44,7 @@ def compare(
     *,
     artifact: Path | None = None,
     stages: Path | None = None,
+    ship: ShipFacts | None = None,
     cache: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -48,11 +52,14 @@ def compare(
     comparison.html and, last, comparison.json.
 
     artifact: folder of the one whose labeler is compared; its images are taken where a cell asks for just those.
-    stages: of a finished run, from which work is taken. A scheme that a set cannot have (labels beyond memory or
-    budget) is left out, and a note says so. Killed at any point, the same call goes on. Raises UsageError for what
+    stages: of a finished run, from which work is taken. ship: what that run found as the best classifier within the
+    artifact's bytes; where it is missing, scheme `ship` finds it. A scheme that a set cannot have (labels beyond memory
+    or budget) is left out, and a note says so. Killed at any point, the same call goes on. Raises UsageError for what
     arguments and data show to be wrong, before any training.
     """
     commit = source_commit()
+    if set(config.compare.schemes) == {SHIP}:
+        raise UsageError(f"compare.schemes: '{SHIP}' alone trains no student: name a label scheme beside it.")
     facts = check_source(source_options(config))
     crossed = _crossed(config)
     for changed, scheme in itertools.product(crossed, config.compare.schemes):
@@ -69,7 +76,8 @@ def compare(
         ]
         _make_way(context, data)
         rows, notes = [], []
-        for entry, scheme in itertools.product(sets, config.compare.schemes):
+        asked = [scheme for scheme in config.compare.schemes if scheme != SHIP]
+        for entry, scheme in itertools.product(sets, asked):
             row = scheme_row(entry.context, entry.material, scheme)
             if row is None:
                 notes.append(
@@ -77,9 +85,12 @@ def compare(
                 )
                 continue
             made = train_row(entry.context, data, row, entry.material.statistics)
-            rows.append({"ipc": entry.ipc, **{k: v for k, v in made.items() if k not in _DROPPED}})
-        comparison = _comparison(context, data, rows, notes, commit)
-        write_atomic(context.out / "comparison.md", comparison_markdown(comparison).encode())
+            kept = {k: v for k, v in made.items() if k not in _DROPPED}
+            rows.append({"ipc": entry.ipc, **kept, **row_times(entry.context, row, made)})
+        notes += [note for note in map(replay_note, rows) if note is not None]
+        shipped_alone = comparison_ship(sets[0].context, data, ship, held, lambda: sets[0].teacher)
+        comparison = _comparison(context, data, rows, notes, commit, shipped_alone)
+        write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
         write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
         comparison.write(context.out / "comparison.json")
         return comparison
@@ -190,7 +201,12 @@ def _make_way(context: Context, data: RealDataset) -> None:
 
 
 def _comparison(
-    context: Context, data: RealDataset, rows: list[dict[str, Any]], notes: list[str], commit: str | None
+    context: Context,
+    data: RealDataset,
+    rows: list[dict[str, Any]],
+    notes: list[str],
+    commit: str | None,
+    ship: dict[str, Any] | None,
 ) -> Comparison:
     return Comparison.model_validate(
         plain(
@@ -202,6 +218,7 @@ def _comparison(
                 "data": data_facts(data),
                 "rows": rows,
                 "notes": [*notes, *caveats(context, data)],
+                **({} if ship is None else {"ship": ship}),
             }
         )
     )

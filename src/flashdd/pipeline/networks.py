@@ -23,6 +23,7 @@ from flashdd.labels.entropy import mean_entropy, temperature_of
 from flashdd.labels.flash.capacity import default_setting
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.flash.quantize import BITS
+from flashdd.labels.network import NetworkSource
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import Design, Made, labeler_stage, member_spec
@@ -56,17 +57,26 @@ class NetworkScheme:
     cycles: int = 1
 
 
+def read_dials(scheme: str, text: str, pattern: re.Pattern[str], words: str) -> dict[str, float]:
+    """The dials of `text`, joined by dashes, by letter; UsageError, with `words` for what there is, where one is wrong.
+
+    pattern: a letter and its number, as two groups.
+    """
+    found: dict[str, float] = {}
+    for dial in text.split("-"):
+        match = pattern.fullmatch(dial)
+        if match is None or match[1] in found or float(match[2]) <= 0:
+            raise UsageError(
+                f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {words}."
+            )
+        found[match[1]] = float(match[2])
+    return found
+
+
 def parse_network(scheme: str) -> NetworkScheme:
     """The scheme spelled `scheme`; UsageError for unknown or repeated dials. The name is not looked up."""
     name, at, variant = scheme.partition("@")
-    found: dict[str, float] = {}
-    for dial in variant.split("-") if at else ():
-        match = _DIAL.fullmatch(dial)
-        if match is None or match[1] in found or float(match[2]) <= 0:
-            raise UsageError(
-                f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {_DIALS}."
-            )
-        found[match[1]] = float(match[2])
+    found = read_dials(scheme, variant, _DIAL, _DIALS) if at else {}
     if {"t", "h"} <= found.keys() or any(found.get(dial, 1) != int(found.get(dial, 1)) for dial in _WHOLE):
         raise UsageError(
             f"label scheme '{scheme}': whole epochs, bits, members and snapshots, and a temperature or an entropy, not "
@@ -102,12 +112,17 @@ def check_network(scheme: str, setup: Setup) -> None:
         raise UsageError(f"label scheme '{scheme}': {wanted.bits} bits; expected one of {BITS}.")
     recipe = setup.member_recipe
     replace(recipe, epochs=wanted.epochs or recipe.epochs, cycles=wanted.cycles).ends(setup.facts.num_train)
+    check_softness(scheme, setup, temperature=wanted.temperature, entropy=wanted.entropy)
+
+
+def check_softness(scheme: str, setup: Setup, *, temperature: float | None, entropy: float | None) -> None:
+    """UsageError for an entropy that no label has, and for either where the protocol fixes the temperature."""
     most = math.log(setup.facts.num_classes)
-    if wanted.entropy is not None and not wanted.entropy < most:
+    if entropy is not None and not entropy < most:
         raise UsageError(
             f"label scheme '{scheme}': labels of {setup.facts.num_classes} classes have less than {most:.3f} nats."
         )
-    if setup.protocol.temperature is not None and (wanted.temperature or wanted.entropy):
+    if setup.protocol.temperature is not None and (temperature or entropy):
         raise UsageError(
             f"label scheme '{scheme}': protocol {setup.protocol.name} fixes the temperature at "
             f"{setup.protocol.temperature:g}: vary the logit scale (x2) instead."
@@ -135,6 +150,10 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
         source = labels.source(temperature=temperature, logit_scale=wanted.logit_scale)
         return images.images, images.labels, source
 
+    def online() -> Opened:
+        net = network.open().to(context.device)
+        return images.images, images.labels, NetworkSource(net, num_classes=images.num_classes)
+
     return Row(
         scheme=scheme,
         images=method,
@@ -146,19 +165,29 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
             "setting": f"{temperature!r} {wanted.logit_scale!r}",
         },
         open=open_row,
+        online=None if labels.table is None else online,
         facts={"network": {**_facts(network, setup), "temperature": temperature, **facts}},
     )
 
 
 def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network | Made:
-    recipe = context.setup.member_recipe
-    epochs = wanted.epochs or recipe.epochs
     if wanted.bits is None:
-        return network_stage(context, data, wanted.names[0], replace(recipe, epochs=epochs))
+        return trained_network(context, data, wanted)
     design = Design(
-        names=wanted.names, epochs=epochs, bits=wanted.bits, copies=wanted.copies, cycles=wanted.cycles
+        names=wanted.names,
+        epochs=wanted.epochs or context.setup.member_recipe.epochs,
+        bits=wanted.bits,
+        copies=wanted.copies,
+        cycles=wanted.cycles,
     )
     return labeler_stage(context, data, design)
+
+
+def trained_network(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network:
+    """The network of a scheme, trained as a labeler's members are, for its own number of epochs where it has one."""
+    recipe = context.setup.member_recipe
+    epochs = wanted.epochs or recipe.epochs
+    return network_stage(context, data, wanted.names[0], replace(recipe, epochs=epochs))
 
 
 def _bytes(network: Network | Made, temperature: float, logit_scale: float) -> int:

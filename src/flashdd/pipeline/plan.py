@@ -7,6 +7,7 @@ from typing import Any
 from flashdd.core.config import RunConfig
 from flashdd.core.device import resolve_device
 from flashdd.data.sources import check_source
+from flashdd.labels.catalog import SHORTLISTED
 from flashdd.pipeline.setup import Setup, resolve, source_options
 
 
@@ -61,6 +62,10 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
             "proxy students",
         ),
         ("artifact", "pack images and labeler"),
+        (
+            "stored-within",
+            f"the best stored labels within the labeler's bytes: up to {SHORTLISTED * search.seeds} proxy students",
+        ),
         (
             "students",
             f"{config.student.seeds} seeds of {setup.student} per row, {protocol.steps} steps ({protocol.name})",

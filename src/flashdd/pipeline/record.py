@@ -17,6 +17,7 @@ from flashdd.pipeline.setup import Setup
 
 _CLAIMING_SEEDS = 5
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
+_OPTIONAL = ("equal_bytes",)
 
 
 def build_record(
@@ -68,6 +69,7 @@ def build_record(
             "teacher-search": teacher_search.stage.seconds,
             "capacity": capacity.stage.seconds,
             "artifact": artifact.seconds,
+            **_choice_seconds(students),
             "students": sum(row["seconds"] for row in students),
             "ship": ship["seconds"],
         },
@@ -168,8 +170,14 @@ def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dic
     }
 
 
+def _choice_seconds(students: list[dict[str, Any]]) -> dict[str, float]:
+    """Of the choice of stored labels at equal bytes, where one was made."""
+    made = [row["equal_bytes"]["seconds"] for row in students if "equal_bytes" in row]
+    return {"stored-within": sum(made)} if made else {}
+
+
 def _student(row: dict[str, Any], students: list[dict[str, Any]]) -> dict[str, Any]:
-    kept = {key: row[key] for key in _KEPT}
+    kept = {key: row[key] for key in _KEPT} | {key: row[key] for key in _OPTIONAL if key in row}
     full = next(other for other in students if other["scheme"] == "teacher@searched")
     values, base = row["accuracy"].values, full["accuracy"].values
     comparable = all(row[key] == full[key] for key in ("images", "student", "protocol"))
@@ -186,9 +194,7 @@ def _notes(
     if "stored" not in schemes:
         notes.append("No stored labels: their table is over 2 GB, or the views cannot be replayed.")
     elif "stored@equal-bytes" not in schemes:
-        notes.append(
-            "No stored labels at equal bytes: not one epoch of float16 labels fits the label budget."
-        )
+        notes.append("No stored labels at equal bytes: no scheme of them fits the bytes of the labeler.")
     return [*notes, *caveats(context, data)]
 
 

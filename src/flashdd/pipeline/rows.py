@@ -19,7 +19,10 @@ from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
-_REVISION = 3
+_REVISION = 4
+LONGEST_NAME = (
+    120  # of a stage: a committee's scheme may be longer than a file's name can be; the key tells them apart
+)
 
 
 Opened = tuple[np.ndarray | Tensor, Tensor, LabelSource]
@@ -28,7 +31,8 @@ Opened = tuple[np.ndarray | Tensor, Tensor, LabelSource]
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """scheme and images as the record names them; open: images, their classes and an opened source, on demand; key: its
-    inputs; protocol: the run's unless said; facts: more to say about the row, into the record."""
+    inputs; protocol: the run's unless said; online: the same with labels made at every step, where `open` has a table
+    of them that was made beforehand; facts: more to say about the row, into the record."""
 
     scheme: str
     images: str
@@ -36,6 +40,7 @@ class Row:
     key: dict[str, str]
     open: Callable[[], Opened]
     protocol: Protocol | None = None
+    online: Callable[[], Opened] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,6 +68,7 @@ def train_row(
         "accuracy": Accuracy.of([student["accuracy"] for student in students]),
         "best_epoch": Accuracy.of([max(value for _, value in student["curve"]) for student in students]),
         "seconds": sum(cell.seconds for cell in cells),
+        "training_seconds": [student["training_seconds"] for student in students],
         "curves": [student["curve"] for student in students],
         "confusion": students[0]["confusion"],
         **row.facts,
@@ -115,7 +121,7 @@ def _cell(
         )
 
     return context.local.make(
-        f"student-{row.scheme.replace('@', '-')}-{row.images}-{seed}",
+        f"student-{row.scheme.replace('@', '-')}-{row.images}"[:LONGEST_NAME] + f"-{seed}",
         revision=_REVISION,
         config={
             "student": setup.student,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,20 @@ from flashdd.labels.hard import HardSource
 from flashdd.labels.network import NetworkSource
 from flashdd.labels.scheme import Scheme, Subject, TableSize
 from flashdd.labels.static import Static, learned_logits, plain_logits
-from flashdd.labels.stored import Stored
+from flashdd.pipeline.committees import COMMITTEE, COMMITTEE_FORM, check_committee, committee_row
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.equalbytes import TeacherLabels, best_within
 from flashdd.pipeline.networks import check_network, network_row
 from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.rows import Opened, Row
-from flashdd.pipeline.search import SearchResult, labels_of, labels_stage
+from flashdd.pipeline.search import SearchResult, labels_of, labels_stage, labels_wait
 from flashdd.pipeline.setup import Setup, foreign_hints
 
 _STORED_REVISION = 3
 LEARNED = "static@learned"
+EQUAL_BYTES = "stored@equal-bytes"
+SHIP = "ship"
 LABELER_FILE = "labeler.safetensors"
 
 
@@ -84,13 +87,21 @@ def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
         raise UsageError(
             "scheme 'labeler' needs a labeler: give the folder of a run or of an artifact (flashdd run makes one)."
         )
+    if scheme == SHIP and not has_labeler:
+        raise UsageError(
+            f"scheme '{SHIP}' is the best classifier within the bytes of an artifact: give the folder of a run or of "
+            "an artifact."
+        )
     if scheme == LEARNED:
         hints = foreign_hints(setup.config)
         if not setup.foreign or not has_soft_labels(
             setup.foreign, setup.facts.class_names, setup.facts.shape, hints
         ):
             raise UsageError(f"scheme '{LEARNED}': images of {setup.method} come without soft labels.")
-    if scheme in SCHEMES:
+    if scheme in SCHEMES or scheme == SHIP:
+        return
+    if scheme.partition("@")[0] == COMMITTEE:
+        check_committee(scheme, setup)
         return
     if scheme.partition("@")[0] in catalog.SCHEMES:
         epochs = setup.protocol.epochs(setup.num_images)
@@ -100,7 +111,12 @@ def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
     try:
         check_network(scheme, setup)
     except UnknownNameError:
-        known = (*SCHEMES, *(form for kind in catalog.SCHEMES.values() for form in kind.forms))
+        known = (
+            *SCHEMES,
+            SHIP,
+            COMMITTEE_FORM,
+            *(form for kind in catalog.SCHEMES.values() for form in kind.forms),
+        )
         raise unknown_name("label scheme", scheme, (*known, "NETWORK", "NETWORK@DIALS")) from None
 
 
@@ -110,7 +126,8 @@ def scheme_row(context: Context, material: Material, scheme: str) -> Row | None:
         return SCHEMES[scheme](context, material)
     if scheme.partition("@")[0] in catalog.SCHEMES:
         return _stored(context, material, scheme, catalog.parse_scheme(scheme))
-    return network_row(context, material.data, material.images, material.method, scheme)
+    row_of = committee_row if scheme.partition("@")[0] == COMMITTEE else network_row
+    return row_of(context, material.data, material.images, material.method, scheme)
 
 
 def _hard(context: Context, material: Material) -> Row:
@@ -134,12 +151,17 @@ def _labeler(context: Context, material: Material) -> Row:
         labels = labels_of(context, shipped.labeler, images)
         return images.images, images.labels, labels.source(temperature=shipped.labeler.temperature)
 
+    def online() -> Opened:
+        net = shipped.labeler.to(context.device)
+        return images.images, images.labels, NetworkSource(net, num_classes=images.num_classes)
+
     return Row(
         scheme="labeler",
         images=material.method,
         label_bytes=shipped.bytes,
         key={"images": images.content_hash, "labeler": shipped.sha256},
         open=open_row,
+        online=online if labels_wait(context, images) else None,
     )
 
 
@@ -152,33 +174,55 @@ def _published(context: Context, material: Material) -> Row:
 
 
 def _teacher(context: Context, material: Material, scheme: str, setting: Setting) -> Row:
+    images = material.images
+
     def open_row() -> Opened:
-        _, labels = labels_stage(context, material.teacher(setting.length), material.images)
+        _, labels = labels_stage(context, material.teacher(setting.length), images)
         source = labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale)
-        return material.images.images, material.images.labels, source
+        return images.images, images.labels, source
+
+    def online() -> Opened:
+        net = material.teacher(setting.length).open().to(context.device)
+        return images.images, images.labels, NetworkSource(net, num_classes=images.num_classes)
 
     return Row(
         scheme=scheme,
         images=material.method,
         label_bytes=teacher_bytes(material.teacher(setting.length)),
         key={
-            "images": material.images.content_hash,
+            "images": images.content_hash,
             "network": material.teacher(setting.length).stage.hash,
             "setting": f"{setting.temperature:g} {setting.logit_scale:g}",
         },
         open=open_row,
+        online=online if labels_wait(context, images) else None,
     )
 
 
 def _stored_equal_bytes(context: Context, material: Material) -> Row | None:
-    """Float16 labels of as many epochs as fit the label budget; students cycle through them."""
-    setup, every = context.setup, context.setup.protocol.epochs(material.images.num_images)
-    if not setup.protocol.views.replayable:
+    """The best on validation data of the schemes of stored labels that fit the labeler's bytes.
+
+    Without a labeler, the label budget. The row's facts hold the candidates and their scores.
+    """
+    if not context.setup.protocol.views.replayable:
         return None
-    temperature = material.searched().choice.setting.temperature
-    subject = _subject(context, material.images)
-    fits = Stored().within(setup.budget_bytes, subject, epochs=every, temperature=temperature)
-    return None if fits is None else _stored(context, material, "stored@equal-bytes", fits)
+    setting = material.searched().choice.setting
+    made, labels = labels_stage(context, material.teacher(), setting.share, material.images)
+    table = labels.table
+    if table is None:
+        return None
+    teacher = TeacherLabels(
+        logits=lambda: setting.logit_scale * table,
+        temperature=setting.temperature,
+        inputs={"labels": made.hash, "scale": f"{setting.logit_scale!r}"},
+    )
+    budget = material.shipped.bytes if material.shipped else context.setup.budget_bytes
+    found = best_within(context, material.data, _subject(context, material.images), teacher, budget)
+    row = None if found is None else _stored(context, material, EQUAL_BYTES, found.scheme)
+    if found is None or row is None:
+        return None
+    assert row.label_bytes <= budget, "candidates are fitted to the budget"
+    return replace(row, facts={"equal_bytes": found.facts})
 
 
 def _learned(context: Context, material: Material) -> Row | None:
@@ -270,7 +314,7 @@ SCHEMES: dict[str, Callable[[Context, Material], Row | None]] = {
     "labeler": _labeler,
     "teacher@searched": _searched,
     "teacher@published": _published,
-    "stored@equal-bytes": _stored_equal_bytes,
+    EQUAL_BYTES: _stored_equal_bytes,
     LEARNED: _learned,
 }
 """Those that are not a way to store labels (`labels.catalog`), nor a network's name (`pipeline.networks`)."""

@@ -19,11 +19,13 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.capacity import Candidate, Measured, Rung, SearchBudget, Setting, Variants, search
-from flashdd.labels.table import Labels, make_labels, read_table, write_table
+from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import Design, Made, labeler_stage
 from flashdd.pipeline.real import Network
 from flashdd.students.train import StudentTask, train_student
+from flashdd.training.protocols import Protocol
+from flashdd.training.source import LabelSource
 
 _STAGE_REVISION = 2
 _SEARCH_REVISION = 3
@@ -38,6 +40,13 @@ def labels_of(
     views = ViewMaker(images.images, protocol.views, seed=seed, device=context.device)
     epochs = protocol.epochs(images.num_images)
     return make_labels(net, views, epochs=epochs, num_classes=images.num_classes, on_chunk=on_chunk)
+
+
+def labels_wait(context: Context, images: ImageSet) -> bool:
+    """Whether a network's labels on `images` are made beforehand, so that a student's own time lacks them."""
+    protocol = context.setup.protocol
+    epochs = protocol.epochs(images.num_images)
+    return tabled(protocol.views, epochs=epochs, num_images=images.num_images, num_classes=images.num_classes)
 
 
 def labels_stage(context: Context, network: Network | Made, images: ImageSet) -> tuple[StageResult, Labels]:
@@ -225,33 +234,56 @@ class _Proxies:
     def _train(self, candidate: Candidate, seed: int) -> float:
         with self.work.paused():  # training a rung, or labelling by the teacher, is a stage of its own
             self.choices.prepare(candidate.rung, candidate.setting.length)
-        labels = self.choices.labels(candidate.rung, candidate.setting.length)
-        setup, setting = self.context.setup, candidate.setting
-        task = StudentTask(
-            images=self.images.images,
-            source=labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale),
-            protocol=setup.protocol,
-            student=setup.proxy,
-            num_classes=self.data.num_classes,
-            mean=self.data.mean,
-            std=self.data.std,
-            augmentation_seed=setup.config.views.augmentation_seed,
-            evaluate_on=(self.data.val.images, self.data.val.labels),
-            evaluations=1,
-            labels=self.images.labels,
-        )
-        self.context.progress.start(f"{self.name}: proxy {candidate} seed {seed}", setup.protocol.steps)
-        checkpoint = self.work.folder / "checkpoints" / f"{candidate}-seed{seed}.pt"
-        result = train_student(
-            task,
-            self.context.engine,
-            seed=derive(setup.config.seed, "proxy", seed),
-            checkpoint=checkpoint,
-            on_step=self.work.step,
-        )
-        checkpoint.unlink(missing_ok=True)
-        value: float = result["accuracy"]
-        return value
+        labels, setting = self.choices.labels(candidate.rung, candidate.setting.length), candidate.setting
+        source = labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale)
+        protocol = self.context.setup.protocol
+        job = ProxyJob(stage=self.name, label=str(candidate), protocol=protocol, source=source)
+        return train_proxy(self.context, self.data, self.images, self.work, job, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyJob:
+    """Proxy students of one candidate: the stage that asks, the candidate's name in it, and what they learn from."""
+
+    stage: str
+    label: str
+    protocol: Protocol
+    source: LabelSource
+
+
+def train_proxy(
+    context: Context, data: RealDataset, images: ImageSet, work: StageWork, job: ProxyJob, seed: int
+) -> float:
+    """Validation accuracy of the proxy student `seed`, trained for the protocol's whole length.
+
+    Equal seeds see the same initialization and order, whatever the candidate: they are pairs.
+    """
+    setup = context.setup
+    task = StudentTask(
+        images=images.images,
+        source=job.source,
+        protocol=job.protocol,
+        student=setup.proxy,
+        num_classes=data.num_classes,
+        mean=data.mean,
+        std=data.std,
+        augmentation_seed=setup.config.views.augmentation_seed,
+        evaluate_on=(data.val.images, data.val.labels),
+        evaluations=1,
+        labels=images.labels,
+    )
+    context.progress.start(f"{job.stage}: proxy {job.label} seed {seed}", job.protocol.steps)
+    checkpoint = work.folder / "checkpoints" / f"{job.label}-seed{seed}.pt"
+    result = train_student(
+        task,
+        context.engine,
+        seed=derive(setup.config.seed, "proxy", seed),
+        checkpoint=checkpoint,
+        on_step=work.step,
+    )
+    checkpoint.unlink(missing_ok=True)
+    value: float = result["accuracy"]
+    return value
 
 
 def _facts(entry: Measured, choices: _Labelers) -> dict[str, Any]:

@@ -5,8 +5,12 @@ Whoever could ship the artifact could ship that network instead; no table of res
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from flashdd.artifact.read import Artifact
+from flashdd.core.files import folder_bytes
+from flashdd.core.record import ShipFacts
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.capacity import Rung
 from flashdd.labels.flash.pack import labeler_bytes
@@ -15,16 +19,41 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.families import Room
 from flashdd.pipeline.members import member_spec, single
 from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.schemes import SHIP
 from flashdd.pipeline.search import SearchResult
 from flashdd.training.evaluate import evaluate
 
 
+def comparison_ship(
+    context: Context,
+    data: RealDataset,
+    known: ShipFacts | None,
+    artifact: Artifact | None,
+    teacher: Callable[[], Network],
+) -> dict[str, Any] | None:
+    """The record's `ship` of a comparison: as its run found it, else, where scheme `ship` asks, found for the artifact.
+
+    None where nothing is known and nothing is asked. To find it trains up to a network per stem, each as the labeler's
+    members are, and the teacher; networks that a cache holds cost nothing.
+    """
+    if known is not None:
+        return known.model_dump(mode="json", exclude_unset=True)
+    if artifact is None or SHIP not in context.setup.config.compare.schemes:
+        return None
+    found = ship_classifier(context, data, teacher(), None, folder_bytes(artifact.path))
+    return {key: value for key, value in found.items() if key != "seconds"}
+
+
 def ship_classifier(
-    context: Context, data: RealDataset, teacher: Network, capacity: SearchResult, artifact_bytes: int
+    context: Context,
+    data: RealDataset,
+    teacher: Network,
+    capacity: SearchResult | None,
+    artifact_bytes: int,
 ) -> dict[str, Any]:
     """Name, bytes and test accuracy (as packed, int8) of the candidate with the highest validation accuracy.
 
-    Candidates: every rung that the capacity search trained; of each stem, the widest network within
+    Candidates: every rung that the capacity search trained, if one was made; of each stem, the widest network within
     `artifact_bytes` that costs no more multiply-accumulates than the teacher, trained as the members are; and the
     teacher itself where it is of the family and fits.
     """
@@ -35,7 +64,8 @@ def ship_classifier(
         max_bytes=artifact_bytes,
         max_macs=setup.teacher_size.macs,
     )
-    searched = list(dict.fromkeys(entry.candidate.rung.name for entry in capacity.measured))
+    measured = capacity.measured if capacity else []
+    searched = list(dict.fromkeys(entry.candidate.rung.name for entry in measured))
     rungs = {name: room.rung(LabelerSpec.parse(name)) for name in searched}
     rungs = {name: rung for name, rung in rungs.items() if rung.bytes <= artifact_bytes}
     tops = {rung.name: rung for rung in _tops(room)}

@@ -11,17 +11,19 @@ from flashdd.artifact.format import MANIFEST
 from flashdd.artifact.read import Artifact, load
 from flashdd.core.errors import UsageError
 from flashdd.core.plugins import Kind, is_plugin
-from flashdd.core.record import Record
+from flashdd.core.record import Record, ShipFacts
 from flashdd.training.protocols import protocol_from_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """settings: sections of a recipe; artifact: its folder; stages: of the run, where finished work lies."""
+    """settings: sections of a recipe; artifact: its folder; stages: of the run, where finished work lies; ship: the
+    best classifier within the artifact's bytes, where the run found it."""
 
     settings: dict[str, Any]
     artifact: Path | None = None
     stages: Path | None = None
+    ship: ShipFacts | None = None
 
 
 def open_subject(path: Path, data: str | None = None) -> Subject:
@@ -40,9 +42,11 @@ def open_subject(path: Path, data: str | None = None) -> Subject:
 
 def _opened(path: Path) -> Subject:
     if (path / "record.json").is_file():
-        settings = dict(Record.read(path / "record.json").config)
-        settings.pop("resolved", None)
-        return Subject(settings=settings, artifact=path / "artifact", stages=path / "stages")
+        record = Record.read(path / "record.json")
+        settings = {key: value for key, value in record.config.items() if key != "resolved"}
+        return Subject(
+            settings=settings, artifact=path / "artifact", stages=path / "stages", ship=record.ship
+        )
     if (path / MANIFEST).is_file():
         return Subject(settings=_settings_of(load(path)), artifact=path)
     raise UsageError(

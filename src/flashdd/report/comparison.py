@@ -12,10 +12,18 @@ from markupsafe import Markup
 
 from flashdd.core.config import ImagesSection
 from flashdd.core.record import ComparedRow, Comparison, paired_difference
+from flashdd.report.bytesviews import View, verdict, views_of
 from flashdd.report.html import render
 from flashdd.report.tables import images_words, markdown_lines, scheme_words
-from flashdd.report.text import accuracy_text, bytes_text, difference_text, percent_text
-from flashdd.report.tradeoff import tradeoff_figure
+from flashdd.report.text import (
+    accuracy_text,
+    bytes_text,
+    difference_text,
+    percent_text,
+    rate_text,
+    short_time_text,
+)
+from flashdd.report.tradeoff import time_figure, tradeoff_figure
 
 _ALWAYS = ("images", "IPC", "labels", "label bytes", "test accuracy, %")
 
@@ -25,6 +33,26 @@ def comparison_markdown(comparison: Comparison) -> str:
     head, body = comparison_cells(comparison)
     notes = "".join(f"- {note}\n" for note in comparison.notes)
     return markdown_lines(head, body) + ("\n" + notes if notes else "")
+
+
+def comparison_document(comparison: Comparison) -> str:
+    """comparison.md: the table and its notes, then for every group who wins at the labeler's bytes, and its views."""
+    parts = [comparison_markdown(comparison)]
+    for rows in _groups(comparison.rows):
+        sentence, views = verdict(rows, comparison.ship), views_of(rows)
+        if sentence or views:
+            parts.append(f"\n## {_group_name(rows, comparison)}\n")
+        parts += [f"\n{sentence}\n"] if sentence else []
+        parts += [
+            f"\n### {view.title}\n\n{view.text}\n\n{markdown_lines(view.head, view.body)}" for view in views
+        ]
+    return "".join(parts)
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """The sentence of every group that has a labeler, after the group's name."""
+    found = [(rows, verdict(rows, comparison.ship)) for rows in _groups(comparison.rows)]
+    return [f"{_group_name(rows, comparison)}: {sentence}" for rows, sentence in found if sentence]
 
 
 def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -63,8 +91,8 @@ def _images(row: ComparedRow, comparison: Comparison) -> str:
 
 def _first_scheme(comparison: Comparison) -> str:
     """What the others are compared to."""
-    asked = comparison.config.get("compare", {}).get("schemes")
-    return str(asked[0]) if asked else comparison.rows[0].scheme
+    asked = comparison.config.get("compare", {}).get("schemes", ())
+    return next((str(scheme) for scheme in asked if scheme != "ship"), comparison.rows[0].scheme)
 
 
 def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
@@ -73,6 +101,12 @@ def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
         "network's own, %": [percent_text(row.network.accuracy) if row.network else "-" for row in rows],
         "entropy, nats": [_entropy(row) for row in rows],
         "label bytes": [bytes_text(row.label_bytes) for row in rows],
+        "labels per second": [
+            rate_text(row.labels_per_second) if row.labels_per_second else "-" for row in rows
+        ],
+        "time per epoch": [
+            short_time_text(row.seconds_per_epoch) if row.seconds_per_epoch else "-" for row in rows
+        ],
         "test accuracy, %": [accuracy_text(row.accuracy) for row in rows],
         "to the first, points (95 %)": [cell for group in _groups(rows) for cell in _to_first(group, first)],
     }
@@ -103,13 +137,16 @@ def _to_first(group: Sequence[ComparedRow], scheme: str) -> list[str]:
 @dataclass(frozen=True, kw_only=True)
 class _Group:
     name: str
+    sentence: str | None
     svg: Markup
+    time_svg: Markup | None
     head: list[str]
     body: list[list[str]]
+    views: list[View]
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """One self-contained page: for every group, accuracy against bytes and the table."""
+    """One self-contained page: for every group who wins, accuracy against bytes and time, the table, and its views."""
     data, where = comparison.data, comparison.environment
     facts = [
         (
@@ -119,6 +156,9 @@ def comparison_page(comparison: Comparison) -> str:
         ("Made on", f"{where.device}, {where.cpu}, {where.threads} threads; torch {where.torch}"),
         ("flashdd", f"{comparison.flashdd}" + (f", commit {where.commit}" if where.commit else "")),
     ]
+    if ship := comparison.ship:
+        words = f"{ship.name}, {bytes_text(ship.bytes)} in all: {percent_text(ship.accuracy)} % on test"
+        facts.append(("Shipping a classifier", words))
     groups = [_group(rows, number, comparison) for number, rows in enumerate(_groups(comparison.rows))]
     return render(
         "comparison.html.jinja",
@@ -133,16 +173,25 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def _group(rows: Sequence[ComparedRow], number: int, comparison: Comparison) -> _Group:
-    first = rows[0]
-    amount = f"IPC {first.ipc}" if first.ipc else "classes of different sizes"
     columns: dict[str, Any] = {
         name: cells
         for name, cells in _columns(rows, _first_scheme(comparison)).items()
         if len(set(cells)) > 1 or name in _ALWAYS
     }
+    key = f"{chr(97 + number % 26)}{number}"
+    time_svg = time_figure(rows, key=f"time{key}")
     return _Group(
-        name=f"{_images(first, comparison)}, {amount}, {first.student}, protocol {first.protocol}",
-        svg=Markup(tradeoff_figure(rows, key=f"tradeoff{chr(97 + number % 26)}{number}")),
+        name=_group_name(rows, comparison),
+        sentence=verdict(rows, comparison.ship),
+        svg=Markup(tradeoff_figure(rows, key=f"tradeoff{key}")),
+        time_svg=None if time_svg is None else Markup(time_svg),
         head=list(columns),
         body=[list(cells) for cells in zip(*columns.values(), strict=True)],
+        views=views_of(rows),
     )
+
+
+def _group_name(rows: Sequence[ComparedRow], comparison: Comparison) -> str:
+    first = rows[0]
+    amount = f"IPC {first.ipc}" if first.ipc else "classes of different sizes"
+    return f"{_images(first, comparison)}, {amount}, {first.student}, protocol {first.protocol}"

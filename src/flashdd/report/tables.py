@@ -21,6 +21,7 @@ _SCHEMES = {
     "hald": "HALD",
     "lowrank": "low-rank labels",
     "vq": "vector-quantized labels",
+    "committee": "committee",
 }
 _VARIANTS = {"searched": "searched settings", "published": "published settings"}
 _IMAGES = {
@@ -30,7 +31,7 @@ _IMAGES = {
     "real-whole": "real, whole",
 }
 MIN_SEEDS = 3  # of a headline
-_UNITS = re.compile(r"%|bytes|points|nats|IPC")
+_UNITS = re.compile(r"%|bytes|points|nats|IPC|second|time")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,12 @@ def ratio_percent_text(ratio: float) -> str:
     return f"{percent:.2g}"
 
 
+def short_time_text(seconds: float) -> str:
+    """A time of any size with two figures: 0.00042 -> "0.42 ms", 0.042 -> "42 ms", 4.2 -> "4.2 s", 420 -> "420 s"."""
+    number, unit = (1000 * seconds, "ms") if seconds < 0.9995 else (seconds, "s")
+    return f"{number:.2g} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
+
+
 def seconds_text(seconds: float) -> str:
     """0.42 -> "0.4 s", 200 -> "3 min 20 s", 7260 -> "2 h 1 min"."""
     if seconds < 59.95:

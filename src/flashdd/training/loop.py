@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,12 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """losses: mean loss of every step since the last resume; visited: (step, value) of every visit."""
+    """losses: mean loss of every step since the last resume; visited: (step, value) of every visit; seconds: of all
+    steps, those of earlier tries that a checkpoint kept among them, without visits and checkpoints."""
 
     losses: list[float]
     visited: list[tuple[int, Any]]
+    seconds: float
 
 
 def fit(
@@ -70,6 +73,7 @@ def fit(
     first = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
     # one tensor: a small one per step would pin the allocator's large blocks (gigabytes after ten minutes)
     losses = torch.zeros(training.steps - first, device=engine.device)
+    clock = _Clock(engine.device, state.seconds)
     kept = time.monotonic()
     for step in range(first, training.steps):
         for group in optimizer.param_groups:
@@ -87,19 +91,23 @@ def fit(
             average.update(model)
         losses[step - first] = loss.detach() * weight / engine.world_size
         if step + 1 in training.visits:
-            state.visited.append((step + 1, _visit(training, step + 1, model, average)))
+            with clock.stopped():
+                state.visited.append((step + 1, _visit(training, step + 1, model, average)))
         if (
             checkpoint is not None
             and engine.rank == 0
             and time.monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS
         ):
-            state.save(checkpoint, step + 1)
+            with clock.stopped():
+                state.seconds = clock.seconds
+                state.save(checkpoint, step + 1)
             kept = time.monotonic()
         on_step(step + 1)
-    if average is not None:
-        average.swap(model)
-    model.eval()
-    return Fitted(losses=engine.sum(losses).tolist(), visited=state.visited)
+    with clock.stopped():
+        if average is not None:
+            average.swap(model)
+        model.eval()
+    return Fitted(losses=engine.sum(losses).tolist(), visited=state.visited, seconds=clock.seconds)
 
 
 def _visit(training: Training, step: int, model: nn.Module, average: _Average | None) -> Any:
@@ -110,6 +118,23 @@ def _visit(training: Training, step: int, model: nn.Module, average: _Average | 
     value = training.visit(step, model)
     average.swap(model)
     return value
+
+
+class _Clock:
+    """Seconds that steps take; it goes on from `before`, and stands still in `stopped`."""
+
+    def __init__(self, device: torch.device, before: float) -> None:
+        self._device = device
+        self.seconds = before
+        self._started = time.monotonic()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # steps are queued, and belong to the time before
+        self.seconds += time.monotonic() - self._started
+        yield
+        self._started = time.monotonic()
 
 
 class _Average:
@@ -142,6 +167,7 @@ class _State:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: _Average | None) -> None:
         self.model, self.optimizer, self.average = model, optimizer, average
         self.visited: list[tuple[int, Any]] = []
+        self.seconds = 0.0
 
     def save(self, path: Path, step: int) -> None:
         buffer = io.BytesIO()
@@ -151,6 +177,7 @@ class _State:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.tensors,
             "visited": self.visited,
+            "seconds": self.seconds,
         }
         torch.save(state, buffer)
         write_atomic(path, buffer.getvalue())
@@ -163,5 +190,6 @@ class _State:
             for name, value in state["average"].items():
                 self.average.tensors[name].copy_(value)
         self.visited = [(step, value) for step, value in state["visited"]]
+        self.seconds = state.get("seconds", 0.0)  # a draft that an earlier version left has none
         step: int = state["step"]
         return step

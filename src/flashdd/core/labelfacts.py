@@ -1,0 +1,60 @@
+"""What stands in a row about how its labels were chosen or made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from flashdd.core.facts import Amount, Count, Facts, Fraction, Positive, Ratio
+
+
+class StoredCandidate(Facts):
+    """A scheme of stored labels, fitted to a byte budget; accuracies are of proxy students on the validation split."""
+
+    name: str  # the scheme with its settings, "stored@4bit-e52"
+    bytes: Positive  # payload and manifest
+    proxy_mean: Fraction
+    proxy_stderr: Amount | None  # None below n = 2
+    n: Positive
+    values: tuple[Fraction, ...]  # proxy accuracy by seed
+
+
+class EqualBytes(Facts):
+    """What `stored@equal-bytes` was chosen from; `chosen` is an index into the candidates."""
+
+    name: str  # of the chosen one
+    bytes: Positive  # of the chosen one
+    budget_bytes: Positive  # the labeler's bytes; without a labeler the label budget
+    candidates: Annotated[tuple[StoredCandidate, ...], Field(min_length=1)]
+    chosen: Count
+    seconds: Amount  # of the choice: writing the candidates, training the proxies
+
+    @model_validator(mode="after")
+    def _chosen_exists(self) -> Self:
+        if self.chosen >= len(self.candidates):
+            raise ValueError(f"chosen is {self.chosen}, but there are {len(self.candidates)} candidates")
+        return self
+
+
+class CommitteeMember(Facts):
+    """A network of a committee."""
+
+    name: str  # as the scheme spells it, epochs included
+    bytes: Positive  # of its float32 file
+    weight: Ratio  # of its logits; the committee's weights sum to 1
+
+
+class LabelNetwork(Facts):
+    """The network behind a row whose scheme is a network's name; of a committee, the mean of its networks."""
+
+    params: Positive
+    macs: Positive
+    accuracy: Fraction  # test
+    val_accuracy: Fraction
+    temperature: Ratio
+    bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
+    num_members: Positive | None = None  # as bits
+    entropy: Amount | None = None  # mean over all labels, nats; absent where labels are made at every step
+    members: tuple[CommitteeMember, ...] | None = None  # of a committee
+    batch_statistics: Positive | None = None  # views that a committee's batch norms normalize together

@@ -1,0 +1,273 @@
+"""Label schemes that are a committee of networks: the mean of their logits, after matching their scale.
+
+`committee@A+B+C`, or `committee@DIALS@A+B+C`. Members are named as network schemes are (`pipeline.networks`) and may
+say their epochs (`convnet-3-w64@e8`). Dials, joined by dashes, are the committee's: `t4` the labels' temperature;
+`h2.1` the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the mean logits; `b8` batch norms that
+normalize with the statistics of 8 views at a time, as CV-DD does (arXiv 2501.07575, BSSL; `labels.committee`). Such
+labels depend on their batch: no table holds them, they do not replay, and every student gets them made anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flashdd.core.device import full_float32
+from flashdd.core.errors import UsageError
+from flashdd.core.stages import StageResult, StageWork
+from flashdd.data.dataset import RealDataset
+from flashdd.data.decode import Pixels
+from flashdd.data.imageset import ImageSet
+from flashdd.labels.committee import Committee, CommitteeSource
+from flashdd.labels.entropy import mean_entropy, temperature_of
+from flashdd.labels.flash.capacity import default_setting
+from flashdd.labels.flash.ensemble import logit_spread, matched_weights
+from flashdd.labels.table import TableSource
+from flashdd.models.table import size_of_name
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.networks import (
+    NetworkScheme,
+    check_softness,
+    parse_network,
+    read_dials,
+    trained_network,
+)
+from flashdd.pipeline.real import Network
+from flashdd.pipeline.rows import Opened, Row
+from flashdd.pipeline.search import labels_stage, labels_wait
+from flashdd.pipeline.setup import Setup
+from flashdd.training.evaluate import evaluate
+
+COMMITTEE = "committee"
+COMMITTEE_FORM = "committee@A+B+C"
+_DIALS = (
+    "temperature (t4), entropy in nats (h2.1), logit scale (x2), views that batch norms see at a time (b8)"
+)
+_DIAL = re.compile(r"([thxb])(\d+(?:\.\d+)?)")
+_REVISION = 1
+_BATCH = 500
+_MOST_IMAGES = 5_000  # of the validation split, evenly spaced: the spread of logits needs no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitteeScheme:
+    """members: at least two that differ; temperature: None for the run's own; at most one of temperature and entropy;
+    group: views that batch norms normalize together, None in eval mode."""
+
+    members: tuple[NetworkScheme, ...]
+    names: tuple[str, ...]
+    temperature: float | None = None
+    entropy: float | None = None
+    logit_scale: float = 1.0
+    group: int | None = None
+
+
+def parse_committee(scheme: str) -> CommitteeScheme:
+    """The scheme spelled `scheme`; UsageError for wrong dials, and for fewer than two members or equal ones.
+
+    The members' names are not looked up.
+    """
+    variant = scheme.partition("@")[2]
+    head, _, rest = variant.partition("@")
+    dialed = bool(rest) and all(re.fullmatch(r"[a-z][\d.]+", part) for part in head.split("-"))
+    found = read_dials(scheme, head, _DIAL, _DIALS) if dialed else {}
+    names = tuple((rest if dialed else variant).split("+"))
+    if len(set(names)) < max(2, len(names)) or "" in names:
+        raise UsageError(
+            f"label scheme '{scheme}': expected two or more networks that differ, joined by +, as in "
+            "committee@convnet-3-w64+conv-3-w16, with dials before them, as in committee@t4@convnet-3-w64+conv-3-w16."
+        )
+    members = tuple(parse_network(name) for name in names)
+    for name, member in zip(names, members, strict=True):
+        if member != NetworkScheme(name=member.name, epochs=member.epochs):
+            raise UsageError(
+                f"label scheme '{scheme}': '{name}' has dials of its own: a member says its epochs (e8) alone, and the "
+                f"committee, before its members: {_DIALS}."
+            )
+    group = found.get("b")
+    if {"t", "h"} <= found.keys() or (
+        group is not None and (group != int(group) or group < 2 or "h" in found)
+    ):
+        raise UsageError(
+            f"label scheme '{scheme}': a temperature or an entropy, not both; with b, a whole number of at least 2, no "
+            "entropy, for it is measured on labels that replay."
+        )
+    return CommitteeScheme(
+        members=members,
+        names=names,
+        temperature=found.get("t"),
+        entropy=found.get("h"),
+        logit_scale=found.get("x", 1.0),
+        group=None if group is None else int(group),
+    )
+
+
+def check_committee(scheme: str, setup: Setup) -> None:
+    """Raise what is wrong with the scheme on these data under this protocol: UsageError, UnknownNameError."""
+    wanted = parse_committee(scheme)
+    for member in wanted.members:
+        size_of_name(member.name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
+    check_softness(scheme, setup, temperature=wanted.temperature, entropy=wanted.entropy)
+
+
+def committee_row(context: Context, data: RealDataset, images: ImageSet, method: str, scheme: str) -> Row:
+    """The row of students whose labels a committee gives; its facts say how good and how soft they are.
+
+    With s_m the spread of a member's logits on the validation split, the labels are the mean of S / s_m times the
+    members' logits, S the geometric mean of the spreads (`labels.flash.ensemble.matched_weights`). Label bytes are
+    those of the members' float32 files together.
+    """
+    setup, wanted = context.setup, parse_committee(scheme)
+    networks = [trained_network(context, data, member) for member in wanted.members]
+    judged = _judged(context, data, networks)
+    weights, scale = matched_weights(judged.record["spreads"])
+    logit_scale = wanted.logit_scale * scale
+    temperature = wanted.temperature or default_setting(setup.settings).temperature
+    table: Tensor | None = None
+    softness: dict[str, float] = {}
+    if wanted.group is None and labels_wait(context, images):
+        table = logit_scale * _mean_table(context, networks, images, weights)
+        if wanted.entropy is not None:
+            temperature = temperature_of(table, wanted.entropy)
+        softness["entropy"] = mean_entropy(table, temperature)
+    elif wanted.entropy is not None:
+        raise UsageError(
+            f"label scheme '{scheme}': an entropy needs a table of all labels, too many here: give a temperature."
+        )
+
+    def made_online() -> Opened:
+        committee = Committee([network.open(1.0) for network in networks], weights).to(context.device)
+        source = CommitteeSource(
+            committee.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            num_classes=images.num_classes,
+            temperature=temperature,
+            logit_scale=logit_scale,
+            group=wanted.group,
+        )
+        return images.images, images.labels, source
+
+    def open_row() -> Opened:
+        if table is None:
+            return made_online()
+        return images.images, images.labels, TableSource(table, temperature=temperature)
+
+    facts = {**_facts(wanted, networks, weights, judged, setup), "temperature": temperature, **softness}
+    return Row(
+        scheme=scheme,
+        images=method,
+        label_bytes=sum(_bytes(network) for network in networks),
+        key={
+            "images": images.content_hash,
+            "networks": " ".join(network.stage.hash for network in networks),
+            "weights": " ".join(f"{weight!r}" for weight in weights),
+            "setting": f"{temperature!r} {logit_scale!r} {wanted.group}",
+        },
+        open=open_row,
+        online=None if table is None else made_online,
+        facts={"network": facts},
+    )
+
+
+def replay_note(row: dict[str, Any]) -> str | None:
+    """The sentence about a finished row whose labels depend on their batch; None for all others."""
+    group = (row.get("network") or {}).get("batch_statistics")
+    if group is None:
+        return None
+    return (
+        f"{row['scheme']} on {row['images']}: batch norms see {group} views at a time, so these labels do not replay; "
+        "they were made at every step of every student."
+    )
+
+
+def mean_logits(tables: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The weighted mean of logits of one shape, as `labels.committee.Committee` gives it."""
+    total = sum(weights)
+    mean = torch.zeros_like(tables[0])
+    for table, weight in zip(tables, weights, strict=True):
+        mean.add_(table, alpha=weight / total)
+    return mean
+
+
+def _mean_table(
+    context: Context, networks: Sequence[Network], images: ImageSet, weights: Sequence[float]
+) -> Tensor:
+    """Of the networks' tables, which rows of the networks alone share."""
+    tables = [labels_stage(context, network, 1.0, images)[1].table for network in networks]
+    held = [table for table in tables if table is not None]
+    assert len(held) == len(networks), "all tables are of one size, and this one fits"
+    return mean_logits(held, weights)
+
+
+def _judged(context: Context, data: RealDataset, networks: Sequence[Network]) -> StageResult:
+    """Spread of each member's logits on the validation split; the committee's own accuracies in eval mode."""
+
+    def make(work: StageWork) -> dict[str, Any]:
+        context.progress.message(f"committee: {' + '.join(network.name for network in networks)}")
+        nets = [network.open(1.0).to(context.device) for network in networks]
+        spreads = [logit_spread(_logits_on(net, data.val.images, context.device)) for net in nets]
+        committee = Committee(nets, matched_weights(spreads)[0]).eval()
+        return {
+            "spreads": spreads,
+            "val": evaluate(committee, data.val.images, data.val.labels).accuracy,
+            "test": evaluate(committee, data.test.images, data.test.labels).accuracy,
+        }
+
+    return context.local.make(
+        COMMITTEE,
+        revision=_REVISION,
+        config={},
+        inputs={
+            "networks": " ".join(network.stage.hash for network in networks),
+            "data": data.content_hash,
+            "split": f"{len(data.val.labels)}",
+        },
+        build=make,
+    )
+
+
+@torch.no_grad()
+def _logits_on(net: nn.Module, images: Pixels, device: torch.device) -> Tensor:
+    """Float32 (M, classes) on the un-augmented images, at most `_MOST_IMAGES` of them."""
+    rows = np.arange(0, len(images), max(1, -(-len(images) // _MOST_IMAGES)))
+    with full_float32():
+        parts = [
+            net(torch.from_numpy(np.array(images[rows[start : start + _BATCH]])).to(device).float() / 255)
+            for start in range(0, len(rows), _BATCH)
+        ]
+    return torch.cat(parts).float().cpu()
+
+
+def _bytes(network: Network) -> int:
+    return network.path(1.0).stat().st_size
+
+
+def _facts(
+    wanted: CommitteeScheme,
+    networks: Sequence[Network],
+    weights: Sequence[float],
+    judged: StageResult,
+    setup: Setup,
+) -> dict[str, Any]:
+    """Sizes are sums over the members; accuracies those of the mean of their logits."""
+    facts = setup.facts
+    sizes = [
+        size_of_name(network.name, num_classes=facts.num_classes, shape=facts.shape) for network in networks
+    ]
+    members = [
+        {"name": name, "bytes": _bytes(network), "weight": weight / sum(weights)}
+        for name, network, weight in zip(wanted.names, networks, weights, strict=True)
+    ]
+    return {
+        "params": sum(size.params for size in sizes),
+        "macs": sum(size.macs for size in sizes),
+        "accuracy": judged.record["test"],
+        "val_accuracy": judged.record["val"],
+        "members": members,
+        **({} if wanted.group is None else {"batch_statistics": wanted.group}),
+    }

@@ -1,0 +1,142 @@
+"""Stage: stored labels at equal bytes, the scheme of those that fit whose students are best on validation data."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from torch import Tensor
+
+from flashdd.core.stages import StageWork
+from flashdd.data.dataset import RealDataset
+from flashdd.labels.catalog import equal_bytes, open_labels, shortlist
+from flashdd.labels.scheme import Scheme, Subject
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.search import ProxyJob, train_proxy
+from flashdd.training.source import LabelSource
+
+_REVISION = 1
+_NAME = "stored-within"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherLabels:
+    """What is to be stored: logits (epochs, N, classes) on demand, their temperature, and what they were made of."""
+
+    logits: Callable[[], Tensor]
+    temperature: float
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestStored:
+    """The chosen scheme, resolved, and the record's facts about the choice (`core.labelfacts.EqualBytes`)."""
+
+    scheme: Scheme
+    facts: dict[str, Any]
+
+
+def best_within(
+    context: Context, data: RealDataset, subject: Subject, teacher: TeacherLabels, budget: int
+) -> BestStored | None:
+    """The scheme of stored labels within `budget` bytes with the best proxy students; None where none fits.
+
+    Candidates are those of `labels.catalog.shortlist`, at most six, and each is scored as the searches score theirs: by
+    `search.seeds` proxy students on the validation split, seeds paired across candidates. The highest mean wins, of
+    equal ones the fewest bytes: a rival is given its best, so no standard error is granted to smaller ones. The cost is
+    that of at most 6 x `search.seeds` proxy students (12 by default); a killed choice loses one of them.
+    """
+    epochs = context.setup.protocol.epochs(subject.images.num_images)
+    listed = equal_bytes(budget, subject, epochs=epochs, temperature=teacher.temperature)
+    candidates = shortlist(listed, subject.images.num_images)
+    if not candidates:
+        return None
+    sizes = [
+        scheme.bytes_of(subject, epochs=epochs, temperature=teacher.temperature) for scheme in candidates
+    ]
+    setup = context.setup
+
+    def make(work: StageWork) -> dict[str, Any]:
+        rows = [
+            _scored(context, data, subject, teacher, scheme, size, work)
+            for scheme, size in zip(candidates, sizes, strict=True)
+        ]
+        return {"candidates": rows, "chosen": best_candidate(rows), "budget_bytes": budget}
+
+    stage = context.local.make(
+        _NAME,
+        revision=_REVISION,
+        config={
+            "candidates": [scheme.name for scheme in candidates],
+            "budget": budget,
+            "temperature": teacher.temperature,
+            "seeds": setup.config.search.seeds,
+            "protocol": setup.protocol.to_json(),
+            "proxy": setup.proxy,
+            "seed": setup.config.seed,
+            "augmentation_seed": setup.config.views.augmentation_seed,
+            "precision": setup.config.precision,
+        },
+        inputs={
+            **teacher.inputs,
+            "images": subject.content_hash,
+            "data": data.content_hash,
+            "split": f"{len(data.val.labels)}",
+        },
+        build=make,
+    )
+    chosen = stage.record["chosen"]
+    row = stage.record["candidates"][chosen]
+    facts = {"name": row["name"], "bytes": row["bytes"], **stage.record, "seconds": stage.seconds}
+    return BestStored(scheme=candidates[chosen], facts=facts)
+
+
+def best_candidate(rows: list[dict[str, Any]]) -> int:
+    """Index of the highest `proxy_mean`; of equal ones that of the fewest bytes, then the first."""
+    return max(range(len(rows)), key=lambda index: (rows[index]["proxy_mean"], -rows[index]["bytes"], -index))
+
+
+def _scored(
+    context: Context,
+    data: RealDataset,
+    subject: Subject,
+    teacher: TeacherLabels,
+    scheme: Scheme,
+    size: int,
+    work: StageWork,
+) -> dict[str, Any]:
+    """The record's row of one candidate; its labels are written, and read back, only where a proxy lacks them."""
+    protocol = context.setup.protocol
+
+    @cache
+    def opened() -> LabelSource:
+        folder = work.folder / "checkpoints" / "labels" / scheme.name  # goes when the stage is done
+        scheme.write(folder, teacher.logits(), subject, temperature=teacher.temperature)
+        return open_labels(folder, subject)
+
+    def train(seed: int) -> float:
+        job = ProxyJob(
+            stage=_NAME,
+            label=scheme.name,
+            protocol=protocol if scheme.keeps_logits else protocol.for_hard_labels(),
+            source=opened(),
+        )
+        return train_proxy(context, data, subject.images, work, job, seed)
+
+    values: list[float] = [
+        work.task(f"{scheme.name}-seed{seed}", partial(train, seed))
+        for seed in range(context.setup.config.search.seeds)
+    ]
+    stderr = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return {
+        "name": scheme.name,
+        "bytes": size,
+        "proxy_mean": statistics.fmean(values),
+        "proxy_stderr": stderr,
+        "n": len(values),
+        "values": values,
+    }

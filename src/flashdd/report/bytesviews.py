@@ -1,0 +1,295 @@
+"""Views of one group of a comparison's rows by bytes: what is best within a size, which size reaches an accuracy, how
+well a family of schemes uses its bytes, and who wins at the labeler's bytes.
+
+A group has one image set, IPC, student and protocol. Everything here is a pure function of its rows. Accuracies are
+those on test: the best of several is flattered a little by chance, which the tables say; nothing is chosen by them.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flashdd.core.record import ComparedRow, Difference, ShipFacts, paired_difference
+from flashdd.report.efficiency import HIGH, LOW, area
+from flashdd.report.tables import scheme_words
+from flashdd.report.text import (
+    accuracy_text,
+    bytes_text,
+    difference_text,
+    percent_text,
+    points_text,
+)
+
+SIZES = (4_000, 16_000, 64_000, 256_000, 1_000_000)
+"""Bytes that a reader may look at beside the labeler's own."""
+WITHIN = 0.01
+"""Equal accuracy: so much below the full teacher's mean at most, a fraction (one point)."""
+STORED = ("static", "stored", "lpld", "lpqld", "hald", "lowrank", "vq")
+_TEACHERS = ("teacher@searched", "teacher@published")
+_ROUNDING = 1e-9  # of a mean that is exactly one point below
+_FAMILIES = {"network": "networks (float32)", "committee": "committees of networks (float32)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A small table with a sentence about how to read it."""
+
+    title: str
+    text: str
+    head: list[str]
+    body: list[list[str]]
+
+
+def views_of(rows: Sequence[ComparedRow]) -> list[View]:
+    """The views of a group; none where fewer than two of its schemes cost any bytes."""
+    if sum(row.label_bytes > 0 for row in rows) < 2:
+        return []
+    made = (_equal_bytes(rows), _equal_accuracy(rows), _areas(rows))
+    return [view for view in made if view is not None]
+
+
+def family(row: ComparedRow) -> str:
+    """What a row counts as: its scheme's bare name, `network` for a network's name.
+
+    A row at equal bytes counts as the scheme that was chosen for it.
+    """
+    scheme = row.equal_bytes.name if row.equal_bytes else row.scheme
+    base = scheme.partition("@")[0]
+    return "network" if row.network is not None and base not in _FAMILIES else base
+
+
+def family_words(name: str) -> str:
+    return _FAMILIES.get(name) or scheme_words(name)
+
+
+def row_words(row: ComparedRow) -> str:
+    """The row's labels in words, and at equal bytes which scheme that is."""
+    words = scheme_words(row.scheme)
+    return f"{words} ({row.equal_bytes.name})" if row.equal_bytes else words
+
+
+def labeler_row(rows: Sequence[ComparedRow]) -> ComparedRow | None:
+    return next((row for row in rows if row.scheme == "labeler"), None)
+
+
+def best_within(rows: Sequence[ComparedRow], size: int) -> ComparedRow | None:
+    """The row of the highest mean with at most `size` label bytes, of equal ones the smallest; None where none fits."""
+    fitting = [row for row in rows if row.label_bytes <= size]
+    return max(fitting, key=lambda row: (row.accuracy.mean, -row.label_bytes), default=None)
+
+
+def shown_sizes(rows: Sequence[ComparedRow]) -> list[int]:
+    """The labeler's bytes, and of `SIZES` all up to the first that holds every row."""
+    largest = max(row.label_bytes for row in rows)
+    fixed = [size for place, size in enumerate(SIZES) if largest > (SIZES[place - 1] if place else 0)]
+    ours = labeler_row(rows)
+    return sorted({*fixed, *([] if ours is None else [ours.label_bytes])})
+
+
+def to_row(row: ComparedRow, other: ComparedRow | None) -> Difference | None:
+    """`row` minus `other`, paired over seeds; None for the same row, or other numbers of seeds."""
+    if other is None or row is other or row.accuracy.n != other.accuracy.n:
+        return None
+    return paired_difference(row.accuracy.values, other.accuracy.values)
+
+
+def _equal_bytes(rows: Sequence[ComparedRow]) -> View:
+    ours = labeler_row(rows)
+    body = []
+    for size in shown_sizes(rows):
+        best = best_within(rows, size)
+        if best is None:
+            continue
+        mark = " (the labeler's)" if ours is not None and size == ours.label_bytes else ""
+        gap = to_row(best, ours)
+        body.append(
+            [
+                f"{bytes_text(size)}{mark}",
+                row_words(best),
+                bytes_text(best.label_bytes),
+                accuracy_text(best.accuracy),
+                "-" if gap is None else difference_text(gap),
+            ]
+        )
+    return View(
+        title="At equal bytes",
+        text="The labels of the highest mean test accuracy within so many bytes: the best of several means is "
+        "flattered a little by chance.",
+        head=[
+            "within bytes",
+            "best labels",
+            "label bytes",
+            "test accuracy, %",
+            "to the labeler, points (95 %)",
+        ],
+        body=body,
+    )
+
+
+def target_row(rows: Sequence[ComparedRow]) -> ComparedRow | None:
+    """Whose accuracy is to be reached: the full teacher's, searched settings first; else the labeler's."""
+    named = {row.scheme: row for row in rows}
+    return next((named[scheme] for scheme in (*_TEACHERS, "labeler") if scheme in named), None)
+
+
+def cheapest_reaching(rows: Sequence[ComparedRow], mean: float) -> ComparedRow | None:
+    """The row of the fewest label bytes whose mean is at least `mean` less `WITHIN`; None where none is."""
+    reaching = [row for row in rows if row.accuracy.mean >= mean - WITHIN - _ROUNDING]
+    return min(reaching, key=lambda row: (row.label_bytes, -row.accuracy.mean), default=None)
+
+
+def _equal_accuracy(rows: Sequence[ComparedRow]) -> View | None:
+    target = target_row(rows)
+    if target is None:
+        return None
+    body = []
+    for name, members in families(rows).items():
+        found = cheapest_reaching(members, target.accuracy.mean)
+        shown = found or max(members, key=lambda row: row.accuracy.mean)
+        reached = bytes_text(shown.label_bytes) if found else f"never, up to {_largest(members)}"
+        body.append([family_words(name), reached, row_words(shown), accuracy_text(shown.accuracy)])
+    return View(
+        title="At equal accuracy",
+        text=f"The fewest label bytes of each scheme whose mean is within {100 * WITHIN:g} point of the "
+        f"{percent_text(target.accuracy.mean)} % of {row_words(target)}; where it is never reached, the scheme's "
+        "highest row.",
+        head=["scheme", "fewest bytes", "labels", "test accuracy, %"],
+        body=body,
+    )
+
+
+def _largest(rows: Sequence[ComparedRow]) -> str:
+    return bytes_text(max(row.label_bytes for row in rows))
+
+
+def families(rows: Sequence[ComparedRow]) -> dict[str, list[ComparedRow]]:
+    """The rows by `family`, families in the order of their first row."""
+    found: dict[str, list[ComparedRow]] = {}
+    for row in rows:
+        found.setdefault(family(row), []).append(row)
+    return found
+
+
+def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
+    """`efficiency.area` of every family with label bytes, and of `any stored labels` where there are several.
+
+    Labelers count by their packed bytes, networks by their float32 files. Empty without a row of hard labels, which
+    says what no bytes give.
+    """
+    hard = next((row.accuracy.mean for row in rows if row.scheme == "hard"), None)
+    if hard is None:
+        return {}
+    grouped = {name: members for name, members in families(rows).items() if name != "hard"}
+    stored = [name for name in grouped if name in STORED]
+    if len(stored) > 1:
+        grouped["any stored labels"] = [row for name in stored for row in grouped[name]]
+    return {
+        name: area([(row.label_bytes, row.accuracy.mean) for row in members], hard)
+        for name, members in grouped.items()
+    }
+
+
+def _areas(rows: Sequence[ComparedRow]) -> View | None:
+    found = areas(rows)
+    if not found:
+        return None
+    counts = {name: len(members) for name, members in families(rows).items()}
+    ordered = sorted(found.items(), key=lambda pair: -pair[1])
+    return View(
+        title="Efficiency of use",
+        text=f"Area under the best test accuracy within so many bytes, against log2(bytes) from {bytes_text(LOW)} to "
+        f"{bytes_text(HIGH)}, divided by the range's length: the mean accuracy over these sizes, hard labels where "
+        "nothing fits. A family of one row is judged by that row alone.",
+        head=["family", "rows", "area, %"],
+        body=[
+            [family_words(name), str(counts[name]) if name in counts else "all", percent_text(value)]
+            for name, value in ordered
+        ],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """What could be shipped at the labeler's bytes: accuracies by seed, of ship-the-classifier one alone."""
+
+    words: str
+    values: tuple[float, ...]
+    alone: bool = False
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+
+def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
+    """Which of labeler, stored labels and ship-the-classifier wins at the labeler's bytes; None without a labeler.
+
+    The best stored labels within the labeler's bytes stand for all. The one of the highest mean leads; who is behind it
+    by an interval (95 %, paired over seeds) that does not contain 0 has lost, who is not ties. A shipped classifier is
+    one network, so the interval to it is over the students' seeds alone. Without an interval (n = 1, other seeds)
+    nothing can be told apart, and that too is a tie.
+    """
+    ours = labeler_row(rows)
+    if ours is None:
+        return None
+    contenders, missing = _contenders(ours, rows, ship)
+    head = f"At the labeler's {bytes_text(ours.label_bytes)}"
+    if len(contenders) == 1:
+        return f"{head} nothing stands beside the labeler ({percent_text(ours.accuracy.mean)} %). {missing}"
+    lead = max(contenders, key=lambda contender: contender.mean)
+    lost: list[str] = []
+    tied: list[str] = []
+    for other in contenders:
+        if other is not lead:
+            gap = contender_gap(lead, other)
+            clear = gap is not None and gap.low is not None and gap.low > 0
+            (lost if clear else tied).append(f"{other.words} ({_gap_text(gap, lead, other)})")
+    leading = f"{lead.words} with {percent_text(lead.mean)} %"
+    if not tied:
+        sentence = f"{leading} wins over {' and '.join(lost)}"
+    else:
+        sentence = f"{leading} ties with {' and '.join(tied)}"
+        sentence += f", ahead of {' and '.join(lost)}" if lost else ""
+    return f"{head}, {sentence}; differences in points with their 95 % interval. {missing}".rstrip()
+
+
+def contender_gap(lead: Contender, other: Contender) -> Difference | None:
+    """`lead` minus `other`, paired over seeds; None where there is nothing to pair."""
+    one, two = lead.values, other.values
+    if lead.alone and not other.alone:
+        one = one * len(two)
+    if other.alone and not lead.alone:
+        two = two * len(one)
+    return paired_difference(one, two) if len(one) == len(two) else None
+
+
+def _gap_text(gap: Difference | None, lead: Contender, other: Contender) -> str:
+    if gap is None or gap.low is None:
+        return f"{points_text(lead.mean - other.mean)}, no interval"
+    return difference_text(gap)
+
+
+def _contenders(
+    ours: ComparedRow, rows: Sequence[ComparedRow], ship: ShipFacts | None
+) -> tuple[list[Contender], str]:
+    """Who competes at the bytes of `ours`, and a sentence about who does not."""
+    contenders = [Contender(words="the labeler", values=ours.accuracy.values)]
+    missing = []
+    stored = best_within([row for row in rows if family(row) in STORED], ours.label_bytes)
+    if stored is not None:
+        words = f"{row_words(stored)}, {bytes_text(stored.label_bytes)}"
+        contenders.append(Contender(words=words, values=stored.accuracy.values))
+    else:
+        missing.append(
+            "No stored labels within these bytes are in this comparison (scheme stored@equal-bytes)."
+        )
+    if ship is not None:
+        words = (
+            f"shipping a classifier ({ship.name}, {bytes_text(ship.bytes)}, no more than the whole artifact)"
+        )
+        contenders.append(Contender(words=words, values=(ship.accuracy,), alone=True))
+    else:
+        missing.append("Shipping a classifier instead is not in this comparison (scheme ship).")
+    return contenders, " ".join(missing)
