@@ -27,7 +27,7 @@ NETS = "convnet-2-w4@e1+strided-1-w4@e1"
 def test_members_and_dials_are_read() -> None:
     plain = parse_committee(f"committee@{NETS}")
     assert plain.names == ("convnet-2-w4@e1", "strided-1-w4@e1")
-    assert plain.members[0] == NetworkScheme(name="convnet-2-w4", epochs=1)
+    assert plain.members[0] == NetworkScheme(names=("convnet-2-w4",), epochs=1)
     assert (plain.temperature, plain.entropy, plain.logit_scale, plain.group) == (None, None, 1.0, None)
     dialed = parse_committee("committee@t4-x2.5-b8@resnet18+vgg11@e3+convnet-3-w8")
     assert dialed.names == ("resnet18", "vgg11@e3", "convnet-3-w8")

@@ -145,7 +145,7 @@ def test_a_budget_that_holds_nothing_makes_no_row(finished: tuple[Path, Record],
         data,
     ):
         setup = context.setup
-        teacher = network_stage(context, data, setup.config.teacher.name, setup.teacher_recipe)
+        teacher = teacher_network(context, data)
         images = open_images(images_stage(context, data, teacher, setup.method))
         subject = Subject(images=images, views=setup.protocol.views, augmentation_seed=0)
         source = TeacherLabels(logits=lambda: pytest.fail("not asked"), temperature=4.0, inputs={})

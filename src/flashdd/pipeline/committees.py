@@ -85,7 +85,7 @@ def parse_committee(scheme: str) -> CommitteeScheme:
         )
     members = tuple(parse_network(name) for name in names)
     for name, member in zip(names, members, strict=True):
-        if member != NetworkScheme(name=member.name, epochs=member.epochs):
+        if member != NetworkScheme(names=member.names, epochs=member.epochs):
             raise UsageError(
                 f"label scheme '{scheme}': '{name}' has dials of its own: a member says its epochs (e8) alone, and the "
                 f"committee, before its members: {_DIALS}."
@@ -112,7 +112,7 @@ def check_committee(scheme: str, setup: Setup) -> None:
     """Raise what is wrong with the scheme on these data under this protocol: UsageError, UnknownNameError."""
     wanted = parse_committee(scheme)
     for member in wanted.members:
-        size_of_name(member.name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
+        size_of_name(member.names[0], num_classes=setup.facts.num_classes, shape=setup.facts.shape)
     check_softness(scheme, setup, temperature=wanted.temperature, entropy=wanted.entropy)
 
 
@@ -142,7 +142,7 @@ def committee_row(context: Context, data: RealDataset, images: ImageSet, method:
         )
 
     def made_online() -> Opened:
-        committee = Committee([network.open(1.0) for network in networks], weights).to(context.device)
+        committee = Committee([network.open() for network in networks], weights).to(context.device)
         source = CommitteeSource(
             committee.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             num_classes=images.num_classes,
@@ -198,7 +198,7 @@ def _mean_table(
     context: Context, networks: Sequence[Network], images: ImageSet, weights: Sequence[float]
 ) -> Tensor:
     """Of the networks' tables, which rows of the networks alone share."""
-    tables = [labels_stage(context, network, 1.0, images)[1].table for network in networks]
+    tables = [labels_stage(context, network, images)[1].table for network in networks]
     held = [table for table in tables if table is not None]
     assert len(held) == len(networks), "all tables are of one size, and this one fits"
     return mean_logits(held, weights)
@@ -209,7 +209,7 @@ def _judged(context: Context, data: RealDataset, networks: Sequence[Network]) ->
 
     def make(work: StageWork) -> dict[str, Any]:
         context.progress.message(f"committee: {' + '.join(network.name for network in networks)}")
-        nets = [network.open(1.0).to(context.device) for network in networks]
+        nets = [network.open().to(context.device) for network in networks]
         spreads = [logit_spread(_logits_on(net, data.val.images, context.device)) for net in nets]
         committee = Committee(nets, matched_weights(spreads)[0]).eval()
         return {
@@ -244,7 +244,7 @@ def _logits_on(net: nn.Module, images: Pixels, device: torch.device) -> Tensor:
 
 
 def _bytes(network: Network) -> int:
-    return network.path(1.0).stat().st_size
+    return network.path().stat().st_size
 
 
 def _facts(

@@ -88,7 +88,7 @@ def compare(
             kept = {k: v for k, v in made.items() if k not in _DROPPED}
             rows.append({"ipc": entry.ipc, **kept, **row_times(entry.context, row, made)})
         notes += [note for note in map(replay_note, rows) if note is not None]
-        shipped_alone = comparison_ship(sets[0].context, data, ship, held, lambda: sets[0].teacher)
+        shipped_alone = comparison_ship(sets[0].context, data, ship, held, sets[0].teacher)
         comparison = _comparison(context, data, rows, notes, commit, shipped_alone)
         write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
         write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())

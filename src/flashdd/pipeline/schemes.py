@@ -207,7 +207,7 @@ def _stored_equal_bytes(context: Context, material: Material) -> Row | None:
     if not context.setup.protocol.views.replayable:
         return None
     setting = material.searched().choice.setting
-    made, labels = labels_stage(context, material.teacher(), setting.share, material.images)
+    made, labels = labels_stage(context, material.teacher(setting.length), material.images)
     table = labels.table
     if table is None:
         return None
