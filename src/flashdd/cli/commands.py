@@ -18,6 +18,7 @@ from flashdd.core.device import tune_allocator
 from flashdd.core.errors import UsageError
 from flashdd.core.record import Record
 from flashdd.report.comparison import comparison_cells
+from flashdd.report.scores import side_tables
 from flashdd.report.tables import student_rows, table_cells, warnings
 from flashdd.report.text import bytes_text
 
@@ -139,6 +140,9 @@ def compare(
         typer.echo((out / "comparison.json").read_text(encoding="utf-8"), nl=False)
         return
     _show_table(*comparison_cells(comparison))
+    for side in side_tables(comparison):
+        typer.echo(f"\n{side.title}")
+        _show_table(side.head, side.body)
     for sentence in comparison.notes:
         typer.echo(f"note: {sentence}")
     typer.echo(f"comparison: {out / 'comparison.json'}")

@@ -14,18 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from flashdd.core.errors import ArtifactError
+from flashdd.core.facts import Amount, Count, Fraction, Positive, Ratio
+from flashdd.core.facts import Facts as _Facts
 from flashdd.core.files import pretty_json, write_atomic
+from flashdd.core.scores import Ranking, Score
+from flashdd.core.simulated import SimulatedLabeler, SimulatedScheme, SimulatedTask
 
 RECORD_FORMAT = 1
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Amount = Annotated[float, Field(ge=0)]
-Ratio = Annotated[float, Field(gt=0)]
 
 # 97.5 % quantiles of Student's t for 1..30 degrees of freedom (Abramowitz and Stegun, table 26.10).
 _T_975 = (
@@ -51,12 +49,6 @@ def t_quantile(degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
-
-
-class _Facts(BaseModel):
-    """Frozen; unknown keys are kept; NaN and infinity are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 class Accuracy(_Facts):
@@ -294,6 +286,7 @@ class LabelNetwork(_Facts):
 class ComparedRow(StudentRow):
     ipc: Positive | None  # images per class; None where classes differ
     network: LabelNetwork | None = None
+    image_passes: Positive | None = None  # of real images at equal passes
 
 
 class Comparison(_File):
@@ -303,12 +296,25 @@ class Comparison(_File):
     data: DataFacts
     rows: tuple[ComparedRow, ...]
     notes: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
 
 
 class Bench(_File):
     """bench.json of `flashdd bench`."""
 
     rows: tuple[ThroughputRow, ...]
+
+
+class Simulation(_File):
+    """record.json of `scripts/simulate_classes`: bytes and times without any training, and no accuracy."""
+
+    simulated: SimulatedTask
+    reference: ReferenceFacts
+    schemes: tuple[SimulatedScheme, ...]
+    labelers: tuple[SimulatedLabeler, ...]
+    seconds: Amount  # of the whole simulation
+    notes: tuple[str, ...] = ()
 
 
 def field_name(location: Sequence[int | str]) -> str:

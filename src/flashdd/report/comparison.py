@@ -13,18 +13,20 @@ from markupsafe import Markup
 from flashdd.core.config import ImagesSection
 from flashdd.core.record import ComparedRow, Comparison, paired_difference
 from flashdd.report.html import render
+from flashdd.report.scores import side_markdown, side_tables
 from flashdd.report.tables import images_words, markdown_lines, scheme_words
 from flashdd.report.text import accuracy_text, bytes_text, difference_text, percent_text
 from flashdd.report.tradeoff import tradeoff_figure
 
 _ALWAYS = ("images", "IPC", "labels", "label bytes", "test accuracy, %")
+_REAL = ("real-whole", "real-equal-passes")  # images, and schemes, of students that see the real data
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The whole comparison: a table, then its notes."""
+    """The whole comparison: a table, those of scores and rankings, then the notes."""
     head, body = comparison_cells(comparison)
     notes = "".join(f"- {note}\n" for note in comparison.notes)
-    return markdown_lines(head, body) + ("\n" + notes if notes else "")
+    return markdown_lines(head, body) + side_markdown(comparison) + ("\n" + notes if notes else "")
 
 
 def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -36,7 +38,7 @@ def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]
     rows = comparison.rows
     columns = {
         "images": [_images(row, comparison) for row in rows],
-        "IPC": [str(row.ipc or "uneven") for row in rows],
+        "IPC": ["-" if row.images in _REAL else str(row.ipc or "uneven") for row in rows],
         "student": [row.student for row in rows],
         "protocol": [row.protocol for row in rows],
         **_columns(rows, _first_scheme(comparison)),
@@ -49,7 +51,7 @@ def _images(row: ComparedRow, comparison: Comparison) -> str:
     """The method's name, and where its settings are not those that were published, which."""
     defaults = ImagesSection().model_dump(mode="json").get(row.images)
     settings = comparison.config.get("images", {}).get(row.images)
-    name = images_words(row.images)
+    name = images_words(row.images) + (f", {row.image_passes:,}" if row.image_passes else "")
     if not isinstance(defaults, dict) or not isinstance(settings, dict):
         return name
     changed = [
@@ -63,8 +65,8 @@ def _images(row: ComparedRow, comparison: Comparison) -> str:
 
 def _first_scheme(comparison: Comparison) -> str:
     """What the others are compared to."""
-    asked = comparison.config.get("compare", {}).get("schemes")
-    return str(asked[0]) if asked else comparison.rows[0].scheme
+    asked = comparison.config.get("compare", {}).get("schemes", ())
+    return next((str(scheme) for scheme in asked if scheme not in _REAL), comparison.rows[0].scheme)
 
 
 def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
@@ -128,6 +130,7 @@ def comparison_page(comparison: Comparison) -> str:
         notes=comparison.notes,
         facts=facts,
         groups=groups,
+        sides=side_tables(comparison),
         config=json.dumps(comparison.config, indent=2, ensure_ascii=False),
     )
 
@@ -135,6 +138,8 @@ def comparison_page(comparison: Comparison) -> str:
 def _group(rows: Sequence[ComparedRow], number: int, comparison: Comparison) -> _Group:
     first = rows[0]
     amount = f"IPC {first.ipc}" if first.ipc else "classes of different sizes"
+    if first.images in _REAL:
+        amount = "the whole training split"
     columns: dict[str, Any] = {
         name: cells
         for name, cells in _columns(rows, _first_scheme(comparison)).items()
