@@ -38,5 +38,5 @@ def test_recipes_and_commands_that_it_names_exist() -> None:
 
     commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
     used = set(re.findall(r"^\s*flashdd (\w+)", TEXT, flags=re.MULTILINE))
-    assert used == {"run", "distill", "compare", "label", "inspect", "verify", "train"}
+    assert used == {"run", "distill", "compare", "label", "inspect", "verify", "train", "export"}
     assert used <= commands

@@ -30,7 +30,7 @@ def test_help_loads_no_torch_and_names_every_command() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    for command in ("run", "distill", "label", "compare", "train", "inspect", "verify", "report"):
+    for command in ("run", "distill", "label", "compare", "train", "inspect", "verify", "report", "export"):
         assert f"  {command} " in done.stdout
 
 
@@ -59,6 +59,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "--schemes", "hard,hard"], "needs entries that differ"),
         (["compare", "."], "neither the folder of a finished run"),
         (["train", "a", "--seeds", "0"], "greater than or equal to 1"),
+        (["export", "a", "--to", "dd-rank", "--out", "b"], "did you mean 'dd-ranking'?"),
     ],
     ids=str,
 )

@@ -18,6 +18,7 @@ from flashdd.core.device import tune_allocator
 from flashdd.core.errors import UsageError
 from flashdd.core.record import Record
 from flashdd.report.comparison import comparison_cells, verdicts
+from flashdd.report.scores import side_tables
 from flashdd.report.tables import student_rows, table_cells, warnings
 from flashdd.report.text import bytes_text, labeler_text
 
@@ -141,6 +142,9 @@ def compare(
         typer.echo((out / "comparison.json").read_text(encoding="utf-8"), nl=False)
         return
     _show_table(*comparison_cells(comparison))
+    for side in side_tables(comparison):
+        typer.echo(f"\n{side.title}")
+        _show_table(side.head, side.body)
     for sentence in verdicts(comparison):
         typer.echo(sentence)
     for sentence in comparison.notes:

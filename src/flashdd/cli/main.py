@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from flashdd.cli.export import export
 from flashdd.core.errors import FlashddError
 
 INTERRUPTED = 130
@@ -228,7 +229,8 @@ def compare(
         typer.Option(
             metavar="SCHEME,...",
             help="hard, labeler, teacher@searched, teacher@published, static, stored[@4bit, @equal-bytes], lpld, "
-            "lpqld, hald, lowrank, vq, ship, convnet-3-w8@e4-t4 (any network), committee@A+B; first: the yardstick.",
+            "lpqld, hald, lowrank, vq, ship, real-whole, convnet-3-w8@e4-t4 (any network), committee@A+B; first: the "
+            "yardstick.",
         ),
     ] = None,
     student: Annotated[
@@ -340,6 +342,9 @@ def verify(
 
     if not commands.verify(artifact, as_json=json_):
         raise typer.Exit(1)
+
+
+app.command()(export)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

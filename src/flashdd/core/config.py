@@ -215,6 +215,8 @@ class CompareSection(Section):
     """images per class; by default `images.ipc`"""
     students: tuple[str, ...] = ()
     """architectures; by default the run's student"""
+    plain: bool = False
+    """every row once more without any augmentation, which the augmentation-robust score wants; doubles the cost"""
 
     @field_validator("schemes", "images", "ipc", "students")
     @classmethod

@@ -21,6 +21,8 @@ from flashdd.core.facts import Amount, Count, Fraction, Positive, Ratio
 from flashdd.core.facts import Facts as _Facts
 from flashdd.core.files import pretty_json, write_atomic
 from flashdd.core.labelfacts import EqualBytes, LabelNetwork
+from flashdd.core.scores import Ranking, Score
+from flashdd.core.simulated import SimulatedLabeler, SimulatedScheme, SimulatedTask
 
 RECORD_FORMAT = 1
 
@@ -282,6 +284,7 @@ class ComparedRow(StudentRow):
     seconds_per_epoch: Ratio | None = (
         None  # of a student, with its labels, for one pass over the distilled images
     )
+    image_passes: Positive | None = None  # of real images at equal passes
 
 
 class Comparison(_File):
@@ -292,12 +295,25 @@ class Comparison(_File):
     rows: tuple[ComparedRow, ...]
     notes: tuple[str, ...] = ()
     ship: ShipFacts | None = None  # at the bytes of the artifact whose labeler is compared
+    scores: tuple[Score, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
 
 
 class Bench(_File):
     """bench.json of `flashdd bench`."""
 
     rows: tuple[ThroughputRow, ...]
+
+
+class Simulation(_File):
+    """record.json of `scripts/simulate_classes`: bytes and times without any training, and no accuracy."""
+
+    simulated: SimulatedTask
+    reference: ReferenceFacts
+    schemes: tuple[SimulatedScheme, ...]
+    labelers: tuple[SimulatedLabeler, ...]
+    seconds: Amount  # of the whole simulation
+    notes: tuple[str, ...] = ()
 
 
 def field_name(location: Sequence[int | str]) -> str:

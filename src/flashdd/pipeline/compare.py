@@ -25,9 +25,19 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
 from flashdd.pipeline.package import image_settings
 from flashdd.pipeline.real import Network, teacher_network
+from flashdd.pipeline.realrows import REAL, real_rows
 from flashdd.pipeline.record import caveats, data_facts, plain, resolved_config
 from flashdd.pipeline.rows import train_row
-from flashdd.pipeline.schemes import SHIP, Material, Shipped, check_scheme, scheme_row, shipped_labeler
+from flashdd.pipeline.schemes import (
+    SHIP,
+    Material,
+    Shipped,
+    check_scheme,
+    scheme_row,
+    shipped_labeler,
+    student_statistics,
+)
+from flashdd.pipeline.scores import with_scores, without_augmentation
 from flashdd.pipeline.search import SearchResult, teacher_search
 from flashdd.pipeline.setup import FOREIGN, resolve, source_options
 from flashdd.pipeline.ship import comparison_ship
@@ -49,7 +59,7 @@ def compare(
     progress: Progress | None = None,
 ) -> Comparison:
     """Train the students of every cell of `config.compare`; writes OUT/comparison.md,
-    comparison.html and, last, comparison.json.
+    comparison.html and, last, comparison.json, with the scores and rankings that the rows allow.
 
     artifact: folder of the one whose labeler is compared; its images are taken where a cell asks for just those.
     stages: of a finished run, from which work is taken. ship: what that run found as the best classifier within the
@@ -76,20 +86,25 @@ def compare(
         ]
         _make_way(context, data)
         rows, notes = [], []
-        asked = [scheme for scheme in config.compare.schemes if scheme != SHIP]
-        for entry, scheme in itertools.product(sets, asked):
-            row = scheme_row(entry.context, entry.material, scheme)
+        asked = [scheme for scheme in config.compare.schemes if scheme not in (*REAL, SHIP)]
+        views = (False, True) if config.compare.plain else (False,)
+        for entry, unaugmented, scheme in itertools.product(sets, views, asked):
+            shown = without_augmentation(entry.context) if unaugmented else entry.context
+            row = scheme_row(shown, entry.material, scheme)
             if row is None:
                 notes.append(
                     f"No {scheme} on {entry.name}, IPC {entry.ipc}: beyond memory or budget, or views do not replay."
                 )
                 continue
-            made = train_row(entry.context, data, row, entry.material.statistics)
+            made = train_row(shown, data, row, entry.material.statistics)
             kept = {k: v for k, v in made.items() if k not in _DROPPED}
-            rows.append({"ipc": entry.ipc, **kept, **row_times(entry.context, row, made)})
+            rows.append({"ipc": entry.ipc, **kept, **row_times(shown, row, made)})
         notes += [note for note in map(replay_note, rows) if note is not None]
+        statistics = student_statistics(shipped, data)
+        for made in real_rows([entry.context for entry in sets], data, statistics, config.compare.schemes):
+            rows.append({"ipc": None, **{k: v for k, v in made.items() if k not in _DROPPED}})
         shipped_alone = comparison_ship(sets[0].context, data, ship, held, sets[0].teacher)
-        comparison = _comparison(context, data, rows, notes, commit, shipped_alone)
+        comparison = with_scores(_comparison(context, data, rows, notes, commit, shipped_alone))
         write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
         write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
         comparison.write(context.out / "comparison.json")

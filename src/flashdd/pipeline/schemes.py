@@ -30,6 +30,7 @@ from flashdd.pipeline.equalbytes import TeacherLabels, best_within
 from flashdd.pipeline.networks import check_network, network_row
 from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.real import Network
+from flashdd.pipeline.realrows import REAL
 from flashdd.pipeline.rows import Opened, Row
 from flashdd.pipeline.search import SearchResult, labels_of, labels_stage, labels_wait
 from flashdd.pipeline.setup import Setup, foreign_hints
@@ -75,10 +76,14 @@ class Material:
 
     @property
     def statistics(self) -> tuple[Sequence[float], Sequence[float]]:
-        """The normalization of every student: the labeler's, so that those from the artifact alone are the same."""
-        if self.shipped is not None:
-            return self.shipped.labeler.statistics
-        return rounded_statistics(self.data.mean, self.data.std)
+        return student_statistics(self.shipped, self.data)
+
+
+def student_statistics(shipped: Shipped | None, data: RealDataset) -> tuple[Sequence[float], Sequence[float]]:
+    """The normalization of every student: the labeler's, so that those from the artifact alone are the same."""
+    if shipped is not None:
+        return shipped.labeler.statistics
+    return rounded_statistics(data.mean, data.std)
 
 
 def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
@@ -98,7 +103,7 @@ def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
             setup.foreign, setup.facts.class_names, setup.facts.shape, hints
         ):
             raise UsageError(f"scheme '{LEARNED}': images of {setup.method} come without soft labels.")
-    if scheme in SCHEMES or scheme == SHIP:
+    if scheme in (*SCHEMES, *REAL, SHIP):
         return
     if scheme.partition("@")[0] == COMMITTEE:
         check_committee(scheme, setup)
@@ -113,6 +118,7 @@ def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
     except UnknownNameError:
         known = (
             *SCHEMES,
+            *REAL,
             SHIP,
             COMMITTEE_FORM,
             *(form for kind in catalog.SCHEMES.values() for form in kind.forms),

@@ -14,6 +14,7 @@ from flashdd.core.config import ImagesSection
 from flashdd.core.record import ComparedRow, Comparison, paired_difference
 from flashdd.report.bytesviews import View, verdict, views_of
 from flashdd.report.html import render
+from flashdd.report.scores import side_markdown, side_tables
 from flashdd.report.tables import images_words, markdown_lines, scheme_words
 from flashdd.report.text import (
     accuracy_text,
@@ -26,13 +27,14 @@ from flashdd.report.text import (
 from flashdd.report.tradeoff import time_figure, tradeoff_figure
 
 _ALWAYS = ("images", "IPC", "labels", "label bytes", "test accuracy, %")
+_REAL = ("real-whole", "real-equal-passes")  # images, and schemes, of students that see the real data
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The whole comparison: a table, then its notes."""
+    """The whole comparison: a table, those of scores and rankings, then the notes."""
     head, body = comparison_cells(comparison)
     notes = "".join(f"- {note}\n" for note in comparison.notes)
-    return markdown_lines(head, body) + ("\n" + notes if notes else "")
+    return markdown_lines(head, body) + side_markdown(comparison) + ("\n" + notes if notes else "")
 
 
 def comparison_document(comparison: Comparison) -> str:
@@ -64,7 +66,7 @@ def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]
     rows = comparison.rows
     columns = {
         "images": [_images(row, comparison) for row in rows],
-        "IPC": [str(row.ipc or "uneven") for row in rows],
+        "IPC": ["-" if row.images in _REAL else str(row.ipc or "uneven") for row in rows],
         "student": [row.student for row in rows],
         "protocol": [row.protocol for row in rows],
         **_columns(rows, _first_scheme(comparison)),
@@ -77,7 +79,7 @@ def _images(row: ComparedRow, comparison: Comparison) -> str:
     """The method's name, and where its settings are not those that were published, which."""
     defaults = ImagesSection().model_dump(mode="json").get(row.images)
     settings = comparison.config.get("images", {}).get(row.images)
-    name = images_words(row.images)
+    name = images_words(row.images) + (f", {row.image_passes:,}" if row.image_passes else "")
     if not isinstance(defaults, dict) or not isinstance(settings, dict):
         return name
     changed = [
@@ -92,7 +94,9 @@ def _images(row: ComparedRow, comparison: Comparison) -> str:
 def _first_scheme(comparison: Comparison) -> str:
     """What the others are compared to."""
     asked = comparison.config.get("compare", {}).get("schemes", ())
-    return next((str(scheme) for scheme in asked if scheme != "ship"), comparison.rows[0].scheme)
+    return next(
+        (str(scheme) for scheme in asked if scheme not in (*_REAL, "ship")), comparison.rows[0].scheme
+    )
 
 
 def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
@@ -168,6 +172,7 @@ def comparison_page(comparison: Comparison) -> str:
         notes=comparison.notes,
         facts=facts,
         groups=groups,
+        sides=side_tables(comparison),
         config=json.dumps(comparison.config, indent=2, ensure_ascii=False),
     )
 
@@ -194,4 +199,6 @@ def _group(rows: Sequence[ComparedRow], number: int, comparison: Comparison) -> 
 def _group_name(rows: Sequence[ComparedRow], comparison: Comparison) -> str:
     first = rows[0]
     amount = f"IPC {first.ipc}" if first.ipc else "classes of different sizes"
+    if first.images in _REAL:
+        amount = "the whole training split"
     return f"{_images(first, comparison)}, {amount}, {first.student}, protocol {first.protocol}"

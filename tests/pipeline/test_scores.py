@@ -1,0 +1,115 @@
+"""DD-Ranking's scores of hand-made rows, seed by seed, and what is said where a row is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from compared import comparison, row
+
+from flashdd.core.record import ComparedRow, Comparison
+from flashdd.core.scores import Score
+from flashdd.pipeline.scores import scores, with_scores
+
+ROWS = [
+    row("hard", "random", [0.20, 0.25]),
+    row("labeler", "random", [0.48, 0.50]),
+    row("hard", "rded", [0.30, 0.32]),
+    row("labeler", "rded", [0.50, 0.54]),
+    row("labeler", "random", [0.40, 0.41], protocol="flash@plain"),
+    row("labeler", "rded", [0.44, 0.40], protocol="flash@plain"),
+    row("hard", "real-whole", [0.75], ipc=None, protocol="classifier"),
+]
+
+
+def scale(value: float) -> float:
+    return (math.exp(value) - math.exp(-1)) / (math.exp(1) - math.exp(-1))
+
+
+def _of(rows: list[ComparedRow], scheme: str, images: str) -> Score:
+    (found,) = [entry for entry in scores(rows)[0] if (entry.scheme, entry.images) == (scheme, images)]
+    return found
+
+
+def test_scores_are_those_of_each_seed() -> None:
+    score = _of(ROWS, "labeler", "rded")
+    hlr, ior, plain = (0.75 - 0.30, 0.75 - 0.32), (0.50 - 0.48, 0.54 - 0.50), (0.44 - 0.40, 0.40 - 0.41)
+    lrs = [scale(0.5 * b - 0.5 * a) for a, b in zip(hlr, ior, strict=True)]
+    ars = [scale(0.5 * a + 0.5 * b) for a, b in zip(ior, plain, strict=True)]
+    for spread, expected in ((score.hlr, hlr), (score.ior, ior), (score.lrs, lrs), (score.ars, ars)):
+        assert spread is not None
+        assert spread.values == pytest.approx(tuple(expected))
+        assert spread.mean == pytest.approx(sum(expected) / 2)
+        # of two values: half their distance times sqrt(2)
+        assert spread.std == pytest.approx(abs(expected[0] - expected[1]) / math.sqrt(2))
+
+
+def test_random_images_gain_nothing_over_themselves() -> None:
+    score = _of(ROWS, "labeler", "random")
+    assert score.ior is not None
+    assert score.ior.values == (0, 0)
+    assert score.ars is not None
+    assert score.ars.values == pytest.approx((scale(0.0), scale(0.0)))
+
+
+def test_real_and_plain_rows_have_no_score_of_their_own() -> None:
+    found, missing = scores(ROWS)
+    assert [(entry.scheme, entry.images) for entry in found] == [
+        ("hard", "random"),
+        ("labeler", "random"),
+        ("hard", "rded"),
+        ("labeler", "rded"),
+    ]
+    assert {entry.protocol for entry in found} == {"flash"}
+    assert missing == ["the same without augmentation (compare.plain=true) for ARS"]  # of hard labels
+
+
+@pytest.mark.parametrize(
+    ("without", "lost", "phrase"),
+    [
+        (
+            6,
+            {"hlr", "lrs"},
+            "real data with hard labels (scheme real-whole) for HLR and LRS of convnet-3-w32",
+        ),
+        (2, {"hlr", "lrs"}, "hard labels (scheme hard) on rded for its HLR and LRS"),
+        (
+            1,
+            {"ior", "lrs", "ars"},
+            "the same labels on random real images (image method random, IPC 10) for IOR, LRS and ARS",
+        ),
+        (5, {"ars"}, "the same without augmentation (compare.plain=true) for ARS"),
+    ],
+)
+def test_a_missing_row_is_named(without: int, lost: set[str], phrase: str) -> None:
+    rows = [entry for index, entry in enumerate(ROWS) if index != without]
+    score = _of(rows, "labeler", "rded")
+    assert {name for name in ("hlr", "ior", "lrs", "ars") if getattr(score, name) is None} == lost
+    assert phrase in scores(rows)[1]
+
+
+@pytest.mark.parametrize("change", [{"ipc": 1}, {"student": "resnet18"}, {"protocol": "rded"}])
+def test_rows_of_another_kind_do_not_stand_in(change: dict[str, object]) -> None:
+    random = ROWS[1].model_copy(update=change)
+    assert _of([ROWS[0], random, *ROWS[2:]], "labeler", "rded").ior is None
+
+
+def test_a_comparison_holds_them(tmp_path: Path) -> None:
+    whole = with_scores(comparison(ROWS))
+    assert list(whole.scores) == scores(ROWS)[0]
+    assert whole.notes[0] == "first"
+    assert whole.notes[1].startswith(
+        "DD-Ranking's scores are not complete; rows that they lack: the same without"
+    )
+    whole.write(tmp_path / "comparison.json")
+    assert Comparison.read(tmp_path / "comparison.json") == whole
+
+
+def test_what_cannot_be_computed_leaves_no_key(tmp_path: Path) -> None:
+    bare = with_scores(comparison([ROWS[3]]))
+    assert (bare.scores, bare.rankings) == ((), ())
+    bare.write(tmp_path / "comparison.json")
+    assert {"scores", "rankings"}.isdisjoint(json.loads((tmp_path / "comparison.json").read_text()))
+    assert bare.notes[1].count(";") == 4
