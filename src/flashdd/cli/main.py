@@ -229,8 +229,7 @@ def compare(
         typer.Option(
             metavar="SCHEME,...",
             help="hard, labeler, teacher@searched, teacher@published, static, stored[@4bit, @equal-bytes], lpld, "
-            "lpqld, hald, lowrank, vq, ship, real-whole, convnet-3-w8@e4-t4 (any network), committee@A+B; first: the "
-            "yardstick.",
+            "lpqld, hald, lowrank, vq, ship, real-whole, NETWORK@e4-t4, committee@A+B; the first is the yardstick.",
         ),
     ] = None,
     student: Annotated[
@@ -397,5 +396,4 @@ def _interruptible(left: str) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    for line in text.splitlines():
-        typer.echo(f"flashdd: {line}", err=True)
+    typer.echo("\n".join(f"flashdd: {line}" for line in text.splitlines()), err=True)

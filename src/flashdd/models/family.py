@@ -14,7 +14,7 @@ Block = Literal["plain", "separable"]
 Head = Literal["flatten", "average"]
 STEMS: tuple[Stem, ...] = ("conv", "strided", "patch")
 """Those that a ladder is made of; of a "chain" every layer is named."""
-WIDTHS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+WIDTHS = (4, 8, 16, 32, 64, 128)
 TINY_PIXELS = 16
 LARGEST_GRID = 64
 """Where a name does not say otherwise, larger images are average-pooled to at most this before the first layer: labels
