@@ -88,7 +88,7 @@ def test_patch_layers(side: int, depth: int, patch: int, pool: bool, features: i
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28), (3, 32, 48), (2, 13, 9), (3, 64, 64), (1, 4, 4)])
 def test_arithmetic_agrees_with_the_network(shape: tuple[int, int, int]) -> None:
     for spec in ladder(shape, 6):
-        if spec.width not in (4, 12):
+        if spec.width not in (4, 16):
             continue
         layers = spec_layers(spec, shape, 6)
         net = on_meta(lambda layers=layers: LabelerNet(layers))  # type: ignore[misc]
@@ -133,7 +133,7 @@ def test_chains_of_the_ladder(side: int, chains: set[str]) -> None:
     assert {f"{spec.stem}-{spec.depth}" for spec in rungs} == chains
     for chain in chains:
         widths = sorted(spec.width for spec in rungs if spec.name.startswith(f"{chain}-w"))
-        assert widths == [4, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+        assert widths == [4, 8, 16, 32, 64, 128]
 
 
 @pytest.mark.parametrize(("classes", "deepest"), [(10, 3), (100, 4), (1000, 5)])
@@ -159,7 +159,7 @@ def test_the_ladder_climbs() -> None:
     rungs = ladder(CIFAR, 10)
     params = [spec_size(spec, CIFAR, 10).params for spec in rungs]
     assert params == sorted(params)
-    assert len({spec.name for spec in rungs}) == len(rungs) == 60
+    assert len({spec.name for spec in rungs}) == len(rungs) == 36
 
 
 @pytest.mark.parametrize(

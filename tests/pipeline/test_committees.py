@@ -109,7 +109,7 @@ def test_labels_are_the_mean_at_the_members_common_spread(
         images = open_images(images_stage(context, data, None, "random"))
         row = committee_row(context, data, images, "random", scheme)
         members = [trained_network(context, data, parse_network(name)) for name in NETS.split("+")]
-        nets = [member.open(1.0) for member in members]
+        nets = [member.open() for member in members]
         assert row.online is not None
         online = row.online()
         views = student_batches(online, context.setup.protocol, context)[0]
@@ -121,7 +121,7 @@ def test_labels_are_the_mean_at_the_members_common_spread(
         expected = 3 * (parts[0] + parts[1]) / 2
         assert torch.allclose(online[2].logits(views), expected, rtol=1e-4, atol=1e-4)
         assert torch.allclose(row.open()[2].logits(views), expected, rtol=1e-4, atol=1e-4)
-        assert row.label_bytes == sum(member.path(1.0).stat().st_size for member in members)
+        assert row.label_bytes == sum(member.path().stat().st_size for member in members)
 
 
 def test_rows_without_batch_statistics_have_no_note() -> None:
