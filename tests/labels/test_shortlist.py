@@ -11,7 +11,7 @@ from flashdd.labels.catalog import SHORTLISTED, equal_bytes, num_labels, shortli
 from flashdd.labels.lowrank import Lowrank
 from flashdd.labels.lpld import Lpld
 from flashdd.labels.lpqld import Lpqld
-from flashdd.labels.scheme import Subject
+from flashdd.labels.scheme import Scheme, Subject
 from flashdd.labels.stored import Stored
 from flashdd.labels.vq import Vq
 
@@ -38,7 +38,7 @@ def test_finer_labels_that_cover_less_than_4_bits_do_are_passed_over() -> None:
     kept = {type(scheme): scheme for scheme in shortlist(listed, 100)}
     coarse = next(num_labels(s, 100) for s in listed if isinstance(s, Stored) and s.bits == 4)
     for kind in (Lpqld, Lowrank, Vq):
-        settings = [scheme for scheme in listed if isinstance(scheme, kind)]
+        settings: list[Scheme] = [scheme for scheme in listed if isinstance(scheme, kind)]
         finer = settings[settings.index(kept[kind]) + 1 :]
         assert num_labels(kept[kind], 100) >= coarse or kept[kind] is settings[0]
         assert all(num_labels(scheme, 100) < coarse for scheme in finer)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flashdd.core.files import write_atomic
 from flashdd.core.seeds import generator
 from flashdd.models.table import build
 from flashdd.training import loop
@@ -135,11 +136,10 @@ def test_time_is_that_of_the_steps_through_a_resume(tmp_path: Path, monkeypatch:
     now = [0.0]
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    write = loop.write_atomic
 
     def slow_write(path: Path, data: bytes) -> None:
         now[0] += 10
-        write(path, data)
+        write_atomic(path, data)
 
     monkeypatch.setattr(loop, "write_atomic", slow_write)
 

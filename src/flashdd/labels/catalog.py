@@ -136,7 +136,7 @@ def shortlist(candidates: Sequence[Scheme], num_images: int) -> list[Scheme]:
     """
     stored = [scheme for scheme in candidates if isinstance(scheme, Stored)]
     coarse = [scheme for scheme in stored if scheme.bits <= _COARSE_BITS]
-    kept: list[Scheme] = [scheme for scheme in stored if scheme.bits == _FLOAT_BITS] + coarse[:1]
+    kept: list[Scheme] = [*(scheme for scheme in stored if scheme.bits == _FLOAT_BITS), *coarse[:1]]
     enough = num_labels(coarse[0], num_images) if coarse else 0
     for kind in (Lpld, Lpqld, Lowrank, Vq):
         settings = [scheme for scheme in candidates if isinstance(scheme, kind)]
