@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flashdd.report.comparison import (
     comparison_page,
     verdicts,
 )
+from flashdd.report.tradeoff import accuracy_limits
 
 RECORD = Path(__file__).with_name("record.json")
 
@@ -89,6 +91,21 @@ def test_image_methods_with_other_settings_are_marked(comparison: Comparison) ->
     where = "CPU-sized" if comparison.environment.device == "cpu" else "other settings"
     expected = f"dm ({where}: iterations 1000, not 20000; network convnet-3-w32-in)"
     assert [cells[0] for cells in body] == [expected, "rded"]
+
+
+def test_figures_of_all_groups_have_one_axis_of_accuracy(comparison: Comparison) -> None:
+    low, high = accuracy_limits(comparison.rows)
+    # from 20 % without a deviation to 52 % and 2.83; the margin is 0.06 of that
+    top = 52 + 100 * 0.02 * 2**0.5
+    assert (low, high) == pytest.approx((20 - 0.06 * (top - 20), top + 0.06 * (top - 20)))
+    assert accuracy_limits(comparison.rows[2:3]) == pytest.approx((19, 21))
+    ticks = [
+        re.findall(r">(\d+)</text>", svg)
+        for svg in re.findall(r"<svg.*?</svg>", comparison_page(comparison), re.S)
+    ]
+    numbers = [[tick for tick in found if 15 <= int(tick) <= 60 and int(tick) % 5 == 0] for found in ticks]
+    assert len(numbers) == 2
+    assert numbers[0] == numbers[1]
 
 
 def test_one_row_alone_makes_a_page(comparison: Comparison) -> None:

@@ -24,7 +24,7 @@ from flashdd.report.text import (
     rate_text,
     short_time_text,
 )
-from flashdd.report.tradeoff import time_figure, tradeoff_figure
+from flashdd.report.tradeoff import accuracy_limits, time_figure, tradeoff_figure
 
 _ALWAYS = ("images", "IPC", "labels", "label bytes", "test accuracy, %")
 _REAL = ("real-whole", "real-equal-passes")  # images, and schemes, of students that see the real data
@@ -184,11 +184,12 @@ def _group(rows: Sequence[ComparedRow], number: int, comparison: Comparison) -> 
         if len(set(cells)) > 1 or name in _ALWAYS
     }
     key = f"{chr(97 + number % 26)}{number}"
-    time_svg = time_figure(rows, key=f"time{key}")
+    limits = accuracy_limits(comparison.rows)
+    time_svg = time_figure(rows, key=f"time{key}", limits=limits)
     return _Group(
         name=_group_name(rows, comparison),
         sentence=verdict(rows, comparison.ship),
-        svg=Markup(tradeoff_figure(rows, key=f"tradeoff{key}")),
+        svg=Markup(tradeoff_figure(rows, key=f"tradeoff{key}", limits=limits)),
         time_svg=None if time_svg is None else Markup(time_svg),
         head=list(columns),
         body=[list(cells) for cells in zip(*columns.values(), strict=True)],

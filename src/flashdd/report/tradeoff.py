@@ -16,13 +16,28 @@ from flashdd.report.text import accuracy_text, bytes_text, short_time_text
 _SMALLEST = 100  # bytes; labels of none stand here, at the left edge
 
 
-def tradeoff_figure(rows: Sequence[ComparedRow], *, key: str) -> str:
-    """A point with its standard deviation for every row, named at its side; bytes on a logarithmic axis."""
+def accuracy_limits(rows: Sequence[ComparedRow]) -> tuple[float, float]:
+    """Ends of an axis in percent on which all rows with their deviations lie, so that figures can be compared."""
+    accuracies = [row.accuracy for row in rows]
+    low = min(100 * (accuracy.mean - (accuracy.std or 0.0)) for accuracy in accuracies)
+    high = max(100 * (accuracy.mean + (accuracy.std or 0.0)) for accuracy in accuracies)
+    margin = max(1.0, 0.06 * (high - low))
+    return low - margin, high + margin
+
+
+def tradeoff_figure(
+    rows: Sequence[ComparedRow], *, key: str, limits: tuple[float, float] | None = None
+) -> str:
+    """A point with its standard deviation for every row, named at its side; bytes on a logarithmic axis.
+
+    limits: ends of the axis of accuracy, in percent; by default those of `rows`.
+    """
     with canvas(8.0, 3.4 + 0.08 * len(rows)) as (figure, axes):
         axes.set_xscale("log")
         sizes = [max(row.label_bytes, _SMALLEST) for row in rows]
         bytes_axis(axes, sizes)  # before the points: one alone would leave nothing to scale by
         _points(axes, rows, sizes)
+        axes.set_ylim(*(limits or accuracy_limits(rows)))
         if min(row.label_bytes for row in rows) < _SMALLEST:
             words = axes.xaxis.get_major_formatter()
             axes.xaxis.set_major_formatter(
@@ -39,7 +54,9 @@ def tradeoff_figure(rows: Sequence[ComparedRow], *, key: str) -> str:
         )
 
 
-def time_figure(rows: Sequence[ComparedRow], *, key: str) -> str | None:
+def time_figure(
+    rows: Sequence[ComparedRow], *, key: str, limits: tuple[float, float] | None = None
+) -> str | None:
     """As `tradeoff_figure`, against a student's seconds per epoch; None where no row was timed."""
     timed = [(row, row.seconds_per_epoch) for row in rows if row.seconds_per_epoch is not None]
     if not timed:
@@ -49,6 +66,7 @@ def time_figure(rows: Sequence[ComparedRow], *, key: str) -> str | None:
         times = [seconds for _, seconds in timed]
         _time_axis(axes, times)
         _points(axes, [row for row, _ in timed], times)
+        axes.set_ylim(*(limits or accuracy_limits(rows)))
         axes.set_xlabel("time of a student per epoch, its labels included")
         fastest, least = min(timed, key=lambda pair: pair[1])
         return to_svg(
