@@ -323,7 +323,9 @@ def test_a_networks_dials_are_read() -> None:
         ("conv-2-w4+conv-2-w8", "says the bits of its weights"),
         ("conv-2-w4@b4.5", "whole epochs, bits"),
         ("conv-2-w4+resnet99@b4", "resnet99"),
-        ("resnet18@b4", "resnet18"),
+        ("resnet18@b4", "no labeler can be made of resnet18: leave out the bits"),
+        ("conv-2-w4+conv-2-w4@b8", "names a network twice: .* write m2"),
+        ("conv-2-w4@b8-m500-c3", "1500 members; a labeler has 1000 at most"),
     ],
 )
 def test_labelers_that_cannot_be_are_refused(scheme: str, match: str, tmp_path: Path) -> None:

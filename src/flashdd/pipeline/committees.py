@@ -14,23 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flashdd.core.device import full_float32
 from flashdd.core.errors import UsageError
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
-from flashdd.data.decode import Pixels
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.committee import Committee, CommitteeSource
 from flashdd.labels.entropy import mean_entropy, temperature_of
 from flashdd.labels.flash.capacity import default_setting
-from flashdd.labels.flash.ensemble import logit_spread, matched_weights
+from flashdd.labels.flash.ensemble import matched_weights
 from flashdd.labels.table import TableSource
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.members import validation_spread
 from flashdd.pipeline.networks import (
     NetworkScheme,
     check_softness,
@@ -51,8 +49,6 @@ _DIALS = (
 )
 _DIAL = re.compile(r"([thxb])(\d+(?:\.\d+)?)")
 _REVISION = 1
-_BATCH = 500
-_MOST_IMAGES = 5_000  # of the validation split, evenly spaced: the spread of logits needs no more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +107,12 @@ def parse_committee(scheme: str) -> CommitteeScheme:
 def check_committee(scheme: str, setup: Setup) -> None:
     """Raise what is wrong with the scheme on these data under this protocol: UsageError, UnknownNameError."""
     wanted = parse_committee(scheme)
+    epochs = setup.member_recipe.epochs
+    if len({(member.names, member.epochs or epochs) for member in wanted.members}) < len(wanted.members):
+        raise UsageError(
+            f"label scheme '{scheme}': two members are the same network ({epochs} epochs go without saying): leave one "
+            "out."
+        )
     for member in wanted.members:
         size_of_name(member.names[0], num_classes=setup.facts.num_classes, shape=setup.facts.shape)
     check_softness(scheme, setup, temperature=wanted.temperature, entropy=wanted.entropy)
@@ -210,7 +212,7 @@ def _judged(context: Context, data: RealDataset, networks: Sequence[Network]) ->
     def make(work: StageWork) -> dict[str, Any]:
         context.progress.message(f"committee: {' + '.join(network.name for network in networks)}")
         nets = [network.open().to(context.device) for network in networks]
-        spreads = [logit_spread(_logits_on(net, data.val.images, context.device)) for net in nets]
+        spreads = [validation_spread(net, data) for net in nets]
         committee = Committee(nets, matched_weights(spreads)[0]).eval()
         return {
             "spreads": spreads,
@@ -229,18 +231,6 @@ def _judged(context: Context, data: RealDataset, networks: Sequence[Network]) ->
         },
         build=make,
     )
-
-
-@torch.no_grad()
-def _logits_on(net: nn.Module, images: Pixels, device: torch.device) -> Tensor:
-    """Float32 (M, classes) on the un-augmented images, at most `_MOST_IMAGES` of them."""
-    rows = np.arange(0, len(images), max(1, -(-len(images) // _MOST_IMAGES)))
-    with full_float32():
-        parts = [
-            net(torch.from_numpy(np.array(images[rows[start : start + _BATCH]])).to(device).float() / 255)
-            for start in range(0, len(rows), _BATCH)
-        ]
-    return torch.cat(parts).float().cpu()
 
 
 def _bytes(network: Network) -> int:

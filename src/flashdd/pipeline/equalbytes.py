@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from flashdd.core.plugins import own_part
 from flashdd.core.stages import StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.catalog import equal_bytes, open_labels, shortlist
@@ -76,7 +77,7 @@ def best_within(
             "temperature": teacher.temperature,
             "seeds": setup.config.search.seeds,
             "protocol": setup.protocol.to_json(),
-            "proxy": setup.proxy,
+            "proxy": [setup.proxy, own_part("model", setup.proxy)],
             "seed": setup.config.seed,
             "augmentation_seed": setup.config.views.augmentation_seed,
             "precision": setup.config.precision,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from torch import nn
+
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
@@ -18,10 +21,10 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.training.evaluate import evaluate, logits_of
 
-_MEMBER_REVISION = 1
-_LABELER_REVISION = 1
+MEMBERS_REVISION = 1
+"""Of members and the labelers made of them: raised with either, and part of the key of searches over them."""
 _LOSSLESS_BITS = 8
-_SPREAD_IMAGES = 2000
+_SPREAD_IMAGES = 5000  # at most
 _FILE = "labeler.safetensors"
 
 
@@ -88,14 +91,14 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
     """
     setup = context.setup
     recipe = replace(setup.member_recipe, epochs=design.epochs, cycles=design.cycles)
-    networks = [
-        network_stage(context, data, name, recipe, replica=replica)
+    networks = {
+        (name, replica): network_stage(context, data, name, recipe, replica=replica)
         for name in design.names
         for replica in range(design.copies)
-    ]
+    }
     stages = [
-        _member_stage(context, network, snapshot, design.bits)
-        for network in networks
+        _member_stage(context, network, replica, snapshot, design.bits)
+        for (_, replica), network in networks.items()
         for snapshot in range(design.cycles)
     ]
 
@@ -119,16 +122,16 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
 
     stage = context.shared.make(
         "labeler",
-        revision=_LABELER_REVISION,
+        revision=MEMBERS_REVISION,
         config={"num_members": len(stages), "alike": design.alike},
         inputs={"data": data.content_hash, **{f"member-{i}": stage.hash for i, stage in enumerate(stages)}},
         build=make,
     )
-    parts = (*(network.stage for network in networks), *stages)
+    parts = (*(network.stage for network in networks.values()), *stages)
     return Made(design=design, stage=stage, parts=parts)
 
 
-def _member_stage(context: Context, network: Network, snapshot: int, bits: int) -> StageResult:
+def _member_stage(context: Context, network: Network, replica: int, snapshot: int, bits: int) -> StageResult:
     """One member alone, as a labeler; the record holds its logits' spread on validation images."""
     data, setup = network.data, context.setup
     steps = 0 if bits >= _LOSSLESS_BITS else setup.config.labeler.refit_steps
@@ -137,20 +140,21 @@ def _member_stage(context: Context, network: Network, snapshot: int, bits: int) 
     def make(work: StageWork) -> dict[str, float]:
         if steps:
             context.progress.start(f"refit {network.name} to {bits} bits", steps)
-            member = _refitted(context, network, snapshot, bits, recipe, work)
+            seed = derive(setup.config.seed, "refit", network.name, replica, snapshot)
+            member = _refitted(context, network, snapshot, bits, recipe, seed, work)
         else:
             member = rounded(network, snapshot, bits=bits)
         labeler = _labeler(data, [member])
         write_labeler(labeler, work.folder / _FILE)
-        images = data.val.images[:_SPREAD_IMAGES]
-        return {"spread": logit_spread(logits_of(labeler.to(context.device), images))}
+        return {"spread": validation_spread(labeler.to(context.device), data)}
 
     return context.shared.make(
         f"member-{network.name}",
-        revision=_MEMBER_REVISION,
+        revision=MEMBERS_REVISION,
         config={
             "bits": bits,
             "snapshot": snapshot,
+            "replica": replica,
             "refit": recipe.to_json(),
             "seed": setup.config.seed,
             "precision": setup.config.precision,
@@ -161,7 +165,13 @@ def _member_stage(context: Context, network: Network, snapshot: int, bits: int) 
 
 
 def _refitted(
-    context: Context, network: Network, snapshot: int, bits: int, recipe: RefitRecipe, work: StageWork
+    context: Context,
+    network: Network,
+    snapshot: int,
+    bits: int,
+    recipe: RefitRecipe,
+    seed: int,
+    work: StageWork,
 ) -> Member:
     data = network.data
     return refit_member(
@@ -171,13 +181,20 @@ def _refitted(
         recipe,
         context.engine,
         bits=bits,
-        seed=derive(context.setup.config.seed, "refit", network.name),
+        seed=seed,
         num_classes=data.num_classes,
         mean=data.mean,
         std=data.std,
         checkpoint=work.folder / "checkpoints" / "refit.pt",
         on_step=work.step,
     )
+
+
+def validation_spread(model: nn.Module, data: RealDataset) -> float:
+    """`logit_spread` of a network's logits on validation images: evenly spaced, for they may lie class by class."""
+    images = data.val.images
+    rows = np.arange(0, len(images), -(-len(images) // _SPREAD_IMAGES))
+    return logit_spread(logits_of(model, images[rows]))
 
 
 def rounded(network: Network, snapshot: int = -1, *, bits: int = 8) -> Member:

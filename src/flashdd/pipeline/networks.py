@@ -16,14 +16,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flashdd.core.errors import UsageError
+from flashdd.core.errors import UnknownNameError, UsageError
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.entropy import mean_entropy, temperature_of
 from flashdd.labels.flash.capacity import default_setting
+from flashdd.labels.flash.labeler import MAX_MEMBERS
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.flash.quantize import BITS
 from flashdd.labels.network import NetworkSource
+from flashdd.models.family import shrink_factor
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import Design, Made, labeler_stage, member_spec
@@ -106,13 +108,37 @@ def check_network(scheme: str, setup: Setup) -> None:
     wanted = parse_network(scheme)
     for name in wanted.names:
         size_of_name(name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
-        if wanted.bits is not None:
-            member_spec(name)  # raises UnknownNameError for a network that no labeler can be made of
-    if wanted.bits is not None and wanted.bits not in BITS:
-        raise UsageError(f"label scheme '{scheme}': {wanted.bits} bits; expected one of {BITS}.")
+    if wanted.bits is not None:
+        _check_labeler(scheme, wanted, setup)
     recipe = setup.member_recipe
     replace(recipe, epochs=wanted.epochs or recipe.epochs, cycles=wanted.cycles).ends(setup.facts.num_train)
     check_softness(scheme, setup, temperature=wanted.temperature, entropy=wanted.entropy)
+
+
+def _check_labeler(scheme: str, wanted: NetworkScheme, setup: Setup) -> None:
+    """UsageError for a labeler that cannot be packed."""
+    if wanted.bits not in BITS:
+        raise UsageError(f"label scheme '{scheme}': {wanted.bits} bits; expected one of {BITS}.")
+    if len(set(wanted.names)) < len(wanted.names):
+        raise UsageError(
+            f"label scheme '{scheme}' names a network twice: for two of a kind write m2 behind the @."
+        )
+    count = len(wanted.names) * wanted.copies * wanted.cycles
+    if count > MAX_MEMBERS:
+        raise UsageError(f"label scheme '{scheme}': {count} members; a labeler has {MAX_MEMBERS} at most.")
+    for name in wanted.names:
+        try:
+            spec = member_spec(name)
+        except UnknownNameError:
+            raise UsageError(
+                f"label scheme '{scheme}': no labeler can be made of {name}: leave out the bits, or take a network of "
+                "the labeler's family such as conv-3-w8 or strided-3-w16."
+            ) from None
+        if name != spec.name and shrink_factor(setup.facts.shape) > 1:
+            raise UsageError(
+                f"label scheme '{scheme}': above 64 pixels {name} reads the whole image and a labeler a smaller one: "
+                f"take {spec.name}."
+            )
 
 
 def check_softness(scheme: str, setup: Setup, *, temperature: float | None, entropy: float | None) -> None:

@@ -58,8 +58,8 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
         (
             "capacity",
-            f"up to {rungs} networks of {setup.member_recipe.epochs} epochs, their refits and ensembles, and {most} "
-            "proxy students",
+            f"up to {rungs} networks of {setup.member_recipe.epochs} epochs"
+            f"{', their refits and ensembles,' if _variants(setup) else ''} and {most} proxy students",
         ),
         ("artifact", "pack images and labeler"),
         (
@@ -75,6 +75,5 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
 
 
 def _variants(setup: Setup) -> int:
-    """At most so many rungs of fewer bits, two for each number of them, and ensembles, plans between them included."""
-    doublings = setup.config.labeler.max_members.bit_length() - 1
-    return 2 * (len(setup.config.labeler.bits) - 1) + 2 * doublings
+    """At most so many rungs of fewer bits, two for each number of them, and ensembles of every size."""
+    return 2 * (len(setup.config.labeler.bits) - 1) + setup.config.labeler.max_members - 1

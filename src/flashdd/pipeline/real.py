@@ -25,7 +25,7 @@ from flashdd.training.evaluate import evaluate
 from flashdd.training.normalize import Normalized
 
 _DATA_REVISION = 1
-_NETWORK_REVISION = 2
+NETWORK_REVISION = 2
 
 
 def data_stage(store: Store, options: SourceOptions, facts: SourceFacts, progress: Progress) -> StageResult:
@@ -137,7 +137,7 @@ def network_stage(
 
     stage = context.shared.make(
         f"network-{name}",
-        revision=_NETWORK_REVISION,
+        revision=NETWORK_REVISION,
         config={
             "recipe": recipe.to_json(),
             "seed": seed,

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from flashdd.core.plugins import own_part
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
@@ -21,8 +22,8 @@ from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.capacity import Candidate, Measured, Rung, SearchBudget, Setting, Variants, search
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.members import Design, Made, labeler_stage
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, labeler_stage
+from flashdd.pipeline.real import NETWORK_REVISION, Network
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
@@ -196,7 +197,8 @@ def _search_stage(
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
             "protocol": setup.protocol.to_json(),
-            "proxy": setup.proxy,
+            "proxy": [setup.proxy, own_part("model", setup.proxy)],
+            "revisions": [NETWORK_REVISION, MEMBERS_REVISION],
             "seed": setup.config.seed,
             "augmentation_seed": setup.config.views.augmentation_seed,
             "precision": setup.config.precision,

@@ -221,7 +221,23 @@ def test_members_stay_within_the_budget_to_the_byte() -> None:
     _, rung = _chosen({}, gain, _variants(max_bytes=32, bits=(8,)))
     assert (rung.num_members, rung.bytes) == (4, 32)
     _, rung = _chosen({}, gain, _variants(max_bytes=31, bits=(8,)))
-    assert rung.num_members == 2
+    assert (rung.num_members, rung.bytes) == (3, 24)  # as many as fit, not the last doubling
+
+
+def test_a_number_of_members_between_two_is_measured_before_it_is_chosen() -> None:
+    """Three are expected to gain 0.023 over two at an error of 0.013, and four no more than theirs over three."""
+    unsure = [0.05, -0.05, 0.05, -0.05, 0.0]
+
+    def score(candidate: Candidate, seed: int) -> float:
+        count = candidate.rung.num_members
+        return 0.5 + {1: 0.0, 2: 0.1, 3: 0.13, 4: 0.14}[count] + (unsure[seed] if count == 4 else 0.0)
+
+    measured, chosen = search(
+        [[_chain("a", 800)]], [DEFAULT], score, BUDGET, _variants(max_bytes=3200, bits=(8,))
+    )
+    assert sorted(entry.candidate.rung.num_members for entry in measured) == [1, 2, 3, 4]
+    assert all(len(entry.values) == 5 for entry in measured)
+    assert measured[chosen].candidate.rung.num_members == 3
 
 
 def test_without_variants_a_rung_stays_as_it_is() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,3 +143,14 @@ def test_a_ceiling_on_operations_is_named() -> None:
         ConfigError, match="no measured labeler within 99 MACs per image: measure some, or raise"
     ):
         plan(9000, [_row(0.5, 1000)], max_macs=99)
+
+
+def test_differences_are_paired_where_seeds_are_known() -> None:
+    """Both spread by 0.1 over seeds that they share, and differ by 0.01 in every one."""
+    shared = (0.4, 0.5, 0.6)
+    one = _row(0.50, 1000, stderr=0.058)
+    two = _row(0.51, 2000, name="conv-3-w16", stderr=0.058)
+    assert plan(2000, [one, two]).members[0].name == "conv-3-w8"
+    paired = [replace(one, values=shared), replace(two, values=tuple(v + 0.01 for v in shared))]
+    assert plan(2000, paired).members[0].name == "conv-3-w16"
+    assert plan(2000, [paired[0], two]).members[0].name == "conv-3-w8"  # nothing to pair

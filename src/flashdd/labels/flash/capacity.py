@@ -116,8 +116,9 @@ def search(
        as it becomes the choice. Two seeds make no finalist of a rung a little behind; five may show it to be as good.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again, for as long as one of them becomes the choice.
-    7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many, until
-       that brings no gain. `plan` says how many the budget is spent on; a number between two is measured, too.
+    7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
+       many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
+       measured, too.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -169,12 +170,12 @@ def _with_more_members(
     """As many members of `single` as `plan` spends the budget on."""
     rung, setting = single.candidate.rung, single.candidate.setting
     reached = {1: single}
-    count = 2
-    while (more := variants.with_members(rung, count)) is not None:
-        reached[count] = measure(Candidate(rung=more, setting=setting))
-        if reached[count].mean <= reached[count // 2].mean:
+    count, last = 2, 1
+    while (more := _most_members(rung, last, count, variants)) is not None:
+        reached[more.num_members] = measure(Candidate(rung=more, setting=setting))
+        if reached[more.num_members].mean <= reached[last].mean:
             break
-        count *= 2
+        count, last = 2 * more.num_members, more.num_members
     while True:
         rows = [_row(entry) for entry in reached.values()]
         planned = len(plan(variants.max_bytes, rows, max_macs=variants.max_macs).members)
@@ -183,6 +184,16 @@ def _with_more_members(
         between = variants.with_members(rung, planned)
         assert between is not None, "a plan keeps to both ceilings"
         reached[planned] = measure(Candidate(rung=between, setting=setting))
+
+
+def _most_members(rung: Rung, last: int, count: int, variants: Variants) -> Rung | None:
+    """`count` members of `rung`, or the largest number above `last` that fits; None if none does."""
+    while count > last:
+        more = variants.with_members(rung, count)
+        if more is not None:
+            return more
+        count -= 1
+    return None
 
 
 def _row(entry: Measured) -> Measurement:
@@ -195,6 +206,7 @@ def _row(entry: Measured) -> Measurement:
         macs=rung.macs,
         accuracy=entry.mean,
         stderr=entry.stderr,
+        values=entry.values,
     )
 
 

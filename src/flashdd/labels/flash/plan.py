@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,6 +21,7 @@ class Measurement:
 
     name: the architecture of its `num_members` members, all equal; bits: of their weights; bytes: on disk;
     macs: per image, over all members; accuracy: mean of the students, in 0..1; stderr: its standard error, ddof 1.
+    values: of the students of seeds 0, 1, ..., where they are known: differences are then paired over seeds.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Measurement:
     macs: int
     accuracy: float
     stderr: float
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +63,10 @@ def plan(budget_bytes: int, measurements: Iterable[Measurement], *, max_macs: in
     upper bound, its MACs exact. Nothing is extrapolated.
 
     Candidates are taken in the order of bytes. One replaces the choice so far only if its accuracy is higher by
-    more than the standard error of the difference (as of independent measurements), so that chance does not
-    buy bytes. The choice at a budget thus depends on smaller candidates alone, and what is chosen at a larger
-    budget is never expected to be worse. Whether to prefer one network or several, wide or narrow, many bits or
-    few, is left to the measurements.
+    more than the standard error of the difference (paired where both have values of the same seeds, else as of
+    independent measurements), so that chance does not buy bytes. The choice at a budget thus depends on smaller
+    candidates alone, and what is chosen at a larger budget is never expected to be worse. Whether to prefer one
+    network or several, wide or narrow, many bits or few, is left to the measurements.
 
     Raises ConfigError where nothing fits, or for measurements that contradict themselves.
     """
@@ -97,9 +100,17 @@ def _climbed(candidates: Sequence[tuple[Measurement, bool]]) -> tuple[Measuremen
     first, *later = sorted(candidates, key=order)
     choice = first
     for row, measured in later:
-        if row.accuracy - choice[0].accuracy > math.hypot(row.stderr, choice[0].stderr):
+        if row.accuracy - choice[0].accuracy > _error(row, choice[0]):
             choice = row, measured
     return choice
+
+
+def _error(one: Measurement, two: Measurement) -> float:
+    """Standard error of the difference of their accuracies."""
+    if len(one.values) == len(two.values) > 1:
+        gaps = [a - b for a, b in zip(one.values, two.values, strict=True)]
+        return statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return math.hypot(one.stderr, two.stderr)
 
 
 def _between(rows: Sequence[Measurement]) -> list[Measurement]:
@@ -124,6 +135,7 @@ def _interpolated(low: Measurement, high: Measurement, count: int) -> Measuremen
     missing, steps = high.num_members - count, high.num_members - low.num_members
     return replace(
         low,
+        values=(),
         num_members=count,
         bytes=high.bytes - missing * max(0, high.bytes - low.bytes - _HEADER_GROWTH) // steps,
         macs=low.macs // low.num_members * count,
