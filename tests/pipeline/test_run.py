@@ -29,6 +29,8 @@ from flashdd.core.errors import (
 )
 from flashdd.core.files import folder_bytes
 from flashdd.core.record import Record
+from flashdd.labels.flash.capacity import Candidate
+from flashdd.pipeline import search as search_module
 from flashdd.pipeline.plan import plan
 from flashdd.pipeline.run import run
 from flashdd.pipeline.train import train_from_artifact
@@ -265,3 +267,33 @@ def test_the_plan_counts_what_a_run_may_train(finished: tuple[Path, Record]) -> 
     assert record.capacity is not None
     most = int(stage["capacity"].split("and ")[-1].split(" ")[0])
     assert sum(candidate.n for candidate in record.capacity.candidates) <= most
+
+
+def test_a_run_ships_what_its_search_chose(
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proxies that like few bits, many members and short trainings, of the teacher too."""
+
+    def liked(proxies: object, candidate: Candidate, seed: int) -> float:
+        rung, setting = candidate.rung, candidate.setting
+        value = 0.3 + 0.2 * (rung.bits == 4) + 0.1 * rung.num_members + 0.05 * (setting.length < 1)
+        return value + 0.01 * seed
+
+    monkeypatch.setattr(search_module._Proxies, "score", liked)
+    config = tiny_config(
+        labeler__bits=[8, 4], labeler__max_members=2, labeler__stems=["conv"], search__lengths=[0.5, 1.0]
+    )
+    record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
+    assert record.capacity is not None
+    assert record.teacher_search is not None
+    choice = record.capacity.candidates[record.capacity.chosen]
+    assert (choice.bits, choice.num_members, choice.length) == (4, 2, 0.5)
+    assert (record.labeler.bits, record.labeler.num_members) == (4, 2)
+    assert record.labeler.macs == choice.macs
+    assert record.labeler.bytes <= choice.bytes <= 4000
+    whole = [entry for entry in record.capacity.candidates if entry.length == 1.0]
+    assert choice.epochs < whole[0].epochs
+    shipped = load(tmp_path / "out" / "artifact").labeler
+    assert [member.bits for member in shipped.members] == [4, 4]
+    taught = record.teacher_search.candidates[record.teacher_search.chosen]
+    assert (taught.length, taught.epochs) == (0.5, 1)
