@@ -80,6 +80,25 @@ def test_rows_count_as_families() -> None:
     assert list(families(ROWS[:2])) == ["hard", "labeler"]
 
 
+def test_packed_labelers_and_ensembles_are_no_float_networks() -> None:
+    """Nor of one family with each other: their areas compare designs of the same bytes."""
+    packed = [
+        _row(name, num_bytes, mean, network={**NETWORK, "bits": 4, "num_members": members})
+        for name, num_bytes, mean, members in (
+            ("conv-3-w8@b4", 4_000, 0.4, 1),
+            ("conv-3-w8@b4-m2", 8_000, 0.5, 2),
+            ("conv-3-w8+conv-3-w4@b4", 6_000, 0.45, 2),
+        )
+    ]
+    rows = [ROWS[0], ROWS[6], *packed]
+    assert [family(row) for row in rows[1:]] == ["network", "packed", "packed-ensemble", "packed-ensemble"]
+    hard = ROWS[0].accuracy.mean
+    assert areas(rows)["packed"] == area([(4_000, 0.4)], hard)
+    assert areas(rows)["packed-ensemble"] == area([(8_000, 0.5), (6_000, 0.45)], hard)
+    shown = _view("Efficiency of use", rows)["family"]
+    assert set(shown) == {"networks (float32)", "packed labelers", "packed ensembles"}
+
+
 def test_the_best_within_some_bytes_is_that_of_a_loop() -> None:
     for size in (0, 8_699, 8_700, 8_874, 100_000, 1_000_000):
         fits = [row for row in ROWS if row.label_bytes <= size]

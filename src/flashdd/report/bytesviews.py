@@ -29,7 +29,12 @@ WITHIN = 0.01
 STORED = ("static", "stored", "lpld", "lpqld", "hald", "lowrank", "vq")
 _TEACHERS = ("teacher@searched", "teacher@published")
 _ROUNDING = 1e-9  # of a mean that is exactly one point below
-_FAMILIES = {"network": "networks (float32)", "committee": "committees of networks (float32)"}
+_FAMILIES = {
+    "network": "networks (float32)",
+    "committee": "committees of networks (float32)",
+    "packed": "packed labelers",
+    "packed-ensemble": "packed ensembles",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +56,17 @@ def views_of(rows: Sequence[ComparedRow]) -> list[View]:
 
 
 def family(row: ComparedRow) -> str:
-    """What a row counts as: its scheme's bare name, `network` for a network's name.
+    """What a row counts as: its scheme's bare name, for a network's name `network`, `packed` or `packed-ensemble`.
 
-    A row at equal bytes counts as the scheme that was chosen for it.
+    A row at equal bytes counts as the scheme that was chosen for it. A network is packed where its weights have bits.
     """
     scheme = row.equal_bytes.name if row.equal_bytes else row.scheme
     base = scheme.partition("@")[0]
-    return "network" if row.network is not None and base not in _FAMILIES else base
+    if row.network is None or base == "committee":
+        return base
+    if row.network.bits is None:
+        return "network"
+    return "packed-ensemble" if (row.network.num_members or 1) > 1 else "packed"
 
 
 def family_words(name: str) -> str:
@@ -175,7 +184,7 @@ def families(rows: Sequence[ComparedRow]) -> dict[str, list[ComparedRow]]:
 def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
     """`efficiency.area` of every family with label bytes, and of `any stored labels` where there are several.
 
-    Labelers count by their packed bytes, networks by their float32 files. Empty without a row of hard labels, which
+    Labelers, and networks with a number of bits, count by their packed bytes, other networks by their float32 files. Empty without a row of hard labels, which
     says what no bytes give.
     """
     hard = next((row.accuracy.mean for row in rows if row.scheme == "hard"), None)
