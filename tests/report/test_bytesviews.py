@@ -200,22 +200,48 @@ def test_a_shipped_classifier_may_win() -> None:
         ((0.50, 0.58, 0.55), "the labeler with 55.0 % ties with"),
         ((0.60, 0.50, 0.58), "with 56.0 % ties with the labeler (+1.0 ["),
         ((0.60, 0.61, 0.59), "with 60.0 % wins over the labeler (+5.0 [+5.0, +5.0])"),
-        ((0.40,), "ties with stored labels, 16bit, 8.0 KB (+15.0, no interval)"),
+        ((0.40,), "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (+15.0, no interval)"),
     ],
 )
 def test_an_interval_that_holds_0_is_a_tie(stored: tuple[float, ...], expected: str) -> None:
-    sentence = verdict([ROWS[1], _row("stored@16bit", 8_000, *stored)], None)
+    rival = _row("stored@equal-bytes", 8_000, *stored, **_chosen("stored@16bit", 8_000))
+    sentence = verdict([ROWS[1], rival], None)
     assert sentence is not None
     assert expected in sentence
 
 
 def test_a_tie_of_two_ahead_of_a_third() -> None:
-    rows = [ROWS[1], _row("stored", 8_000, 0.50, 0.58, 0.55)]
+    rival = _row("stored@equal-bytes", 8_000, 0.50, 0.58, 0.55, **_chosen("stored@16bit", 8_000))
+    rows = [ROWS[1], rival]
     weak = SHIP.model_copy(update={"accuracy": 0.2})
     sentence = verdict(rows, weak)
     assert sentence is not None
-    assert "ties with stored labels, 8.0 KB (" in sentence
+    assert "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (" in sentence
     assert "), ahead of shipping a classifier (convnet-3-w64" in sentence
+
+
+def test_stored_labels_compete_as_they_were_chosen_on_validation_data() -> None:
+    """A row that is higher on test does not stand in for the chosen one, nor does one beyond the bytes."""
+    rows = [ROWS[1], ROWS[4], _row("lpld@40x", 8_000, 0.70, 0.71, 0.72), _row("lowrank@r3", 9_000, 0.8, 0.8, 0.8)]
+    assert verdict(rows, None) == verdict([ROWS[1], ROWS[4]], None)
+
+
+def test_what_was_picked_on_test_neither_wins_nor_loses() -> None:
+    """However far it is ahead, or behind; the shipped classifier still competes."""
+    for mean in (0.40, 0.90):
+        rows = [ROWS[1], _row("lpld@40x", 8_000, *[mean] * 3), _row("vq@4", 7_000, 0.3, 0.3, 0.3), ROWS[5]]
+        sentence = verdict(rows, None)
+        assert sentence is not None
+        assert sentence.startswith(
+            "At the labeler's 8.9 KB the labeler has 55.0 %. LPLD, 40x, 8.0 KB (highest on test of 2 rows) has "
+            f"{100 * mean:.1f} %: it was picked on test, so no win is claimed"
+        )
+        assert "wins over" not in sentence
+        assert "ties with" not in sentence
+        beside = verdict(rows, SHIP)
+        assert beside is not None
+        assert "with 78.0 % wins over the labeler (+23.0 [+20.5, +25.5]); differences" in beside
+        assert "(highest on test of 2 rows)" in beside
 
 
 def test_what_stands_alone_wins_nothing() -> None:

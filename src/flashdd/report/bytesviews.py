@@ -27,6 +27,7 @@ SIZES = (4_000, 16_000, 64_000, 256_000, 1_000_000)
 WITHIN = 0.01
 """Equal accuracy: so much below the full teacher's mean at most, a fraction (one point)."""
 STORED = ("static", "stored", "lpld", "lpqld", "hald", "lowrank", "vq")
+_CHOSEN = "stored@equal-bytes"  # the one stored row whose scheme was chosen on validation data
 _TEACHERS = ("teacher@searched", "teacher@published")
 _ROUNDING = 1e-9  # of a mean that is exactly one point below
 _FAMILIES = {
@@ -221,11 +222,15 @@ def _areas(rows: Sequence[ComparedRow]) -> View | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """What could be shipped at the labeler's bytes: accuracies by seed, of ship-the-classifier one alone."""
+    """What could be shipped at the labeler's bytes: accuracies by seed, of ship-the-classifier one alone.
+
+    chosen_on_test: picked for its test accuracy, which is flattered by that, so no interval says anything about it.
+    """
 
     words: str
     values: tuple[float, ...]
     alone: bool = False
+    chosen_on_test: bool = False
 
     @property
     def mean(self) -> float:
@@ -235,18 +240,37 @@ class Contender:
 def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
     """Which of labeler, stored labels and ship-the-classifier wins at the labeler's bytes; None without a labeler.
 
-    The best stored labels within the labeler's bytes stand for all. The one of the highest mean leads; who is behind it
-    by an interval (95 %, paired over seeds) that does not contain 0 has lost, who is not ties. A shipped classifier is
-    one network, so the interval to it is over the students' seeds alone. Without an interval (n = 1, other seeds)
-    nothing can be told apart, and that too is a tie.
+    The row `stored@equal-bytes`, chosen on validation data, stands for all stored labels; without one the best on test
+    of those within the labeler's bytes is told, and neither wins nor loses. The contender of the highest mean leads;
+    who is behind it by an interval (95 %, paired over seeds) that does not contain 0 has lost, who is not ties. A
+    shipped classifier is one network, so the interval to it is over the students' seeds alone. Without an interval
+    (n = 1, other seeds) nothing can be told apart, and that too is a tie.
     """
     ours = labeler_row(rows)
     if ours is None:
         return None
-    contenders, missing = _contenders(ours, rows, ship)
+    contenders, remarks = _contenders(ours, rows, ship)
     head = f"At the labeler's {bytes_text(ours.label_bytes)}"
-    if len(contenders) == 1:
-        return f"{head} nothing stands beside the labeler ({percent_text(ours.accuracy.mean)} %). {missing}"
+    aside = " ".join(_aside(contender) for contender in contenders if contender.chosen_on_test)
+    fair = [contender for contender in contenders if not contender.chosen_on_test]
+    if len(fair) > 1:
+        said = f"{head}, {_outcome(fair)}; differences in points with their 95 % interval."
+    elif aside:
+        said = f"{head} the labeler has {percent_text(ours.accuracy.mean)} %."
+    else:
+        said = f"{head} nothing stands beside the labeler ({percent_text(ours.accuracy.mean)} %)."
+    return " ".join(part for part in (said, aside, remarks) if part)
+
+
+def _aside(contender: Contender) -> str:
+    return (
+        f"{contender.words} has {percent_text(contender.mean)} %: it was picked on test, so no win is claimed for it or "
+        "over it (scheme stored@equal-bytes is chosen on validation data)."
+    )
+
+
+def _outcome(contenders: Sequence[Contender]) -> str:
+    """Who leads, over whom, and with whom it ties; of two contenders or more."""
     lead = max(contenders, key=lambda contender: contender.mean)
     lost: list[str] = []
     tied: list[str] = []
@@ -257,11 +281,8 @@ def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
             (lost if clear else tied).append(f"{other.words} ({_gap_text(gap, lead, other)})")
     leading = f"{lead.words} with {percent_text(lead.mean)} %"
     if not tied:
-        sentence = f"{leading} wins over {' and '.join(lost)}"
-    else:
-        sentence = f"{leading} ties with {' and '.join(tied)}"
-        sentence += f", ahead of {' and '.join(lost)}" if lost else ""
-    return f"{head}, {sentence}; differences in points with their 95 % interval. {missing}".rstrip()
+        return f"{leading} wins over {' and '.join(lost)}"
+    return f"{leading} ties with {' and '.join(tied)}" + (f", ahead of {' and '.join(lost)}" if lost else "")
 
 
 def contender_gap(lead: Contender, other: Contender) -> Difference | None:
@@ -286,10 +307,9 @@ def _contenders(
     """Who competes at the bytes of `ours`, and a sentence about who does not."""
     contenders = [Contender(words="the labeler", values=ours.accuracy.values)]
     missing = []
-    stored = best_within([row for row in rows if family(row) in STORED], ours.label_bytes)
+    stored = _stored_contender(rows, ours.label_bytes)
     if stored is not None:
-        words = f"{row_words(stored)}, {bytes_text(stored.label_bytes)}"
-        contenders.append(Contender(words=words, values=stored.accuracy.values))
+        contenders.append(stored)
     else:
         missing.append(
             "No stored labels within these bytes are in this comparison (scheme stored@equal-bytes)."
@@ -302,3 +322,16 @@ def _contenders(
     else:
         missing.append("Shipping a classifier instead is not in this comparison (scheme ship).")
     return contenders, " ".join(missing)
+
+
+def _stored_contender(rows: Sequence[ComparedRow], size: int) -> Contender | None:
+    """Who stands for the stored labels within `size` bytes; None where none fits."""
+    fitting = [row for row in rows if family(row) in STORED and row.label_bytes <= size]
+    chosen = next((row for row in fitting if row.scheme == _CHOSEN), None)
+    best = chosen or best_within(fitting, size)
+    if best is None:
+        return None
+    words = f"{row_words(best)}, {bytes_text(best.label_bytes)}"
+    if chosen is None:
+        words += f" (highest on test of {len(fitting)} row{'s' if len(fitting) > 1 else ''})"
+    return Contender(words=words, values=best.accuracy.values, chosen_on_test=chosen is None)
