@@ -222,7 +222,12 @@ def test_a_tie_of_two_ahead_of_a_third() -> None:
 
 def test_stored_labels_compete_as_they_were_chosen_on_validation_data() -> None:
     """A row that is higher on test does not stand in for the chosen one, nor does one beyond the bytes."""
-    rows = [ROWS[1], ROWS[4], _row("lpld@40x", 8_000, 0.70, 0.71, 0.72), _row("lowrank@r3", 9_000, 0.8, 0.8, 0.8)]
+    rows = [
+        ROWS[1],
+        ROWS[4],
+        _row("lpld@40x", 8_000, 0.70, 0.71, 0.72),
+        _row("lowrank@r3", 9_000, 0.8, 0.8, 0.8),
+    ]
     assert verdict(rows, None) == verdict([ROWS[1], ROWS[4]], None)
 
 

@@ -185,8 +185,8 @@ def families(rows: Sequence[ComparedRow]) -> dict[str, list[ComparedRow]]:
 def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
     """`efficiency.area` of every family with label bytes, and of `any stored labels` where there are several.
 
-    Labelers, and networks with a number of bits, count by their packed bytes, other networks by their float32 files. Empty without a row of hard labels, which
-    says what no bytes give.
+    Labelers, and networks with a number of bits, count by their packed bytes, other networks by their float32 files.
+    Empty without a row of hard labels, which says what no bytes give.
     """
     hard = next((row.accuracy.mean for row in rows if row.scheme == "hard"), None)
     if hard is None:
@@ -264,8 +264,8 @@ def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
 
 def _aside(contender: Contender) -> str:
     return (
-        f"{contender.words} has {percent_text(contender.mean)} %: it was picked on test, so no win is claimed for it or "
-        "over it (scheme stored@equal-bytes is chosen on validation data)."
+        f"{contender.words} has {percent_text(contender.mean)} %: it was picked on test, so no win is claimed for it "
+        "or over it (scheme stored@equal-bytes is chosen on validation data)."
     )
 
 

@@ -92,11 +92,10 @@ def _images(row: ComparedRow, comparison: Comparison) -> str:
 
 
 def _first_scheme(comparison: Comparison) -> str:
-    """What the others are compared to."""
+    """What the others are compared to; "" where nothing was asked for and nothing made."""
     asked = comparison.config.get("compare", {}).get("schemes", ())
-    return next(
-        (str(scheme) for scheme in asked if scheme not in (*_REAL, "ship")), comparison.rows[0].scheme
-    )
+    first_made = next((row.scheme for row in comparison.rows), "")
+    return next((str(scheme) for scheme in asked if scheme not in (*_REAL, "ship")), first_made)
 
 
 def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
@@ -117,8 +116,8 @@ def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
 
 
 def _groups(rows: Sequence[ComparedRow]) -> list[list[ComparedRow]]:
-    def key(row: ComparedRow) -> tuple[str, int | None, str, str]:
-        return row.images, row.ipc, row.student, row.protocol
+    def key(row: ComparedRow) -> tuple[str, int | None, str, str, int | None]:
+        return row.images, row.ipc, row.student, row.protocol, row.image_passes
 
     return [list(group) for _, group in itertools.groupby(rows, key=key)]
 
