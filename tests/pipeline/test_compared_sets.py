@@ -15,6 +15,7 @@ from flashdd.core.errors import UsageError
 from flashdd.core.record import Record
 from flashdd.pipeline import compare as module
 from flashdd.pipeline.compare import compare
+from flashdd.pipeline.schemes import scheme_row
 
 
 def test_sets_made_elsewhere_are_told_apart(finished: tuple[Path, Record], tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_a_comparison_without_any_row_is_refused(finished: tuple[Path, Record], 
 def test_a_note_says_which_protocol_and_says_it_once(
     finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = module.scheme_row
+    made = scheme_row
     monkeypatch.setattr(
         module, "scheme_row", lambda shown, held, name: None if name == "stored" else made(shown, held, name)
     )
