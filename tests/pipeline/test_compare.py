@@ -20,7 +20,7 @@ from flashdd.core.config import RunConfig, build_config
 from flashdd.core.errors import DataError, FlashddError, UnknownNameError, UsageError
 from flashdd.core.files import folder_bytes
 from flashdd.core.progress import Silent
-from flashdd.core.record import Comparison, Record
+from flashdd.core.record import ArtifactImages, Comparison, Record
 from flashdd.pipeline import subject as subject_module
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.networks import NetworkScheme, parse_network
@@ -106,6 +106,7 @@ def test_the_best_classifier_of_the_artifacts_bytes_stands_beside_the_rows(
         cache=out.parent / "cache",
     )
     assert kept.ship == record.ship
+    assert kept.artifact == ArtifactImages(images="rded", ipc=2)
     assert "shipping a classifier (" in (tmp_path / "run" / "comparison.md").read_text()
     alone = open_subject(out / "artifact")
     assert alone.ship is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flashdd.core.record import ComparedRow, ShipFacts
+from flashdd.core.record import ArtifactImages, ComparedRow, ShipFacts
 from flashdd.report import bytesviews
 from flashdd.report.bytesviews import (
     areas,
@@ -22,6 +22,7 @@ from flashdd.report.efficiency import area
 
 NETWORK = {"params": 9, "macs": 9, "accuracy": 0.6, "val_accuracy": 0.6, "temperature": 4.0}
 SHIP = ShipFacts(name="convnet-3-w64", bytes=86_824, accuracy=0.78, budget_bytes=238_832)
+HOME = ArtifactImages(images="rded", ipc=10)
 
 
 def _row(scheme: str, num_bytes: int, *values: float, **more: Any) -> ComparedRow:
@@ -184,14 +185,35 @@ def test_who_wins_is_said() -> None:
 
 def test_a_shipped_classifier_may_win() -> None:
     """Its interval is over the students' seeds: 78 less 54, 55 and 56 is 23 +- 4.303 / sqrt(3)."""
+    sentence = verdict(ROWS, SHIP, HOME)
+    assert sentence is not None
+    words = (
+        "shipping a classifier (convnet-3-w64, 86.8 KB, within the 238.8 KB of the whole artifact at IPC 10)"
+    )
+    assert f"{words} with 78.0 % wins over the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
+    assert sentence.endswith("interval.")
+
+
+@pytest.mark.parametrize("change", [{"ipc": 1}, {"images": "random"}, {"protocol": "flash@plain"}])
+def test_a_classifier_of_the_artifacts_bytes_competes_on_its_images_alone(change: dict[str, Any]) -> None:
+    """Elsewhere the group is judged as without it, and a remark says so."""
+    rows = [row.model_copy(update=change) for row in ROWS]
+    sentence, without = verdict(rows, SHIP, HOME), verdict(rows, None)
+    assert sentence is not None
+    assert without is not None
+    assert "78.0" not in sentence
+    assert sentence.partition(" Shipping")[0] == without.partition(" Shipping")[0]
+    assert sentence.endswith("is compared only on the artifact's own images, with augmentation.")
+
+
+def test_bytes_of_an_unknown_artifact_are_named() -> None:
+    """In a record that does not say what images the artifact holds; still never without augmentation."""
     sentence = verdict(ROWS, SHIP)
     assert sentence is not None
-    assert (
-        "shipping a classifier (convnet-3-w64, 86.8 KB, no more than the whole artifact) with 78.0 %"
-        in sentence
-    )
-    assert "wins over the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
-    assert sentence.endswith("interval.")
+    assert "within the 238.8 KB of the whole artifact, whose images and IPC may be others)" in sentence
+    plain = verdict([row.model_copy(update={"protocol": "flash@plain"}) for row in ROWS], SHIP)
+    assert plain is not None
+    assert "convnet-3-w64" not in plain
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def compare(
         if not rows:
             raise UsageError(f"compare.schemes: no row can be made. {' '.join(notes)} {_REMEDY}")
         shipped_alone = comparison_ship(sets[0].context, data, ship, held, sets[0].teacher)
-        comparison = with_scores(_comparison(context, data, rows, notes, commit, shipped_alone))
+        extras = {"ship": shipped_alone, "artifact": None if held is None else _artifact_images(held)}
+        comparison = with_scores(_comparison(context, data, rows, notes, commit, extras))
         write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
         write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
         comparison.write(context.out / "comparison.json")
@@ -199,6 +200,12 @@ def _check_artifact(held: Artifact, data: RealDataset) -> None:
         )
 
 
+def _artifact_images(held: Artifact) -> dict[str, Any] | None:
+    """The record's `artifact`; None for a set made elsewhere, whose name an artifact does not say."""
+    method = held.provenance["images"]["method"]
+    return None if method == FOREIGN else {"images": method, "ipc": held.image_set.ipc}
+
+
 def _check_names(setups: Sequence[Setup]) -> None:
     """UsageError unless every set made elsewhere has a name of its own: rows and scores know it by nothing else."""
     methods = {setup.method for setup in setups if setup.foreign is None}
@@ -253,7 +260,7 @@ def _comparison(
     rows: list[dict[str, Any]],
     notes: list[str],
     commit: str | None,
-    ship: dict[str, Any] | None,
+    extras: dict[str, dict[str, Any] | None],
 ) -> Comparison:
     return Comparison.model_validate(
         plain(
@@ -265,7 +272,7 @@ def _comparison(
                 "data": data_facts(data),
                 "rows": rows,
                 "notes": [*notes, *caveats(context, data)],
-                **({} if ship is None else {"ship": ship}),
+                **{name: facts for name, facts in extras.items() if facts is not None},
             }
         )
     )

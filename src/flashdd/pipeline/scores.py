@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flashdd.core.record import ComparedRow, Comparison
-from flashdd.core.scores import Score, Spread
+from flashdd.core.scores import PLAIN, Score, Spread
 from flashdd.data.viewspec import ViewSpec
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.rankings import rankings
@@ -18,8 +18,6 @@ from flashdd.students.metrics import (
     label_robust_score,
 )
 
-PLAIN = "@plain"
-"""Ends the name of a protocol whose students see the images as they are."""
 _RANDOM = "random"
 Values = tuple[float, ...]
 _Cell = tuple[str, str, int | None, str, str]  # scheme, images, IPC, student, protocol

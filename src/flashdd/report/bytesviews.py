@@ -11,7 +11,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flashdd.core.record import ComparedRow, Difference, ShipFacts, paired_difference
+from flashdd.core.record import ArtifactImages, ComparedRow, Difference, ShipFacts, paired_difference
+from flashdd.core.scores import PLAIN
 from flashdd.report.efficiency import HIGH, LOW, area
 from flashdd.report.tables import scheme_words
 from flashdd.report.text import (
@@ -237,7 +238,9 @@ class Contender:
         return statistics.fmean(self.values)
 
 
-def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
+def verdict(
+    rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None = None
+) -> str | None:
     """Which of labeler, stored labels and ship-the-classifier wins at the labeler's bytes; None without a labeler.
 
     The row `stored@equal-bytes`, chosen on validation data, stands for all stored labels; without one the best on test
@@ -245,11 +248,14 @@ def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
     who is behind it by an interval (95 %, paired over seeds) that does not contain 0 has lost, who is not ties. A
     shipped classifier is one network, so the interval to it is over the students' seeds alone. Without an interval
     (n = 1, other seeds) nothing can be told apart, and that too is a tie.
+
+    ship: at the bytes of an artifact that holds the images `home`; in a group of other images or IPC, or without
+    augmentation, it does not compete. Where `home` is not known, the sentence says whose bytes they are.
     """
     ours = labeler_row(rows)
     if ours is None:
         return None
-    contenders, remarks = _contenders(ours, rows, ship)
+    contenders, remarks = _contenders(ours, rows, ship, home)
     head = f"At the labeler's {bytes_text(ours.label_bytes)}"
     aside = " ".join(_aside(contender) for contender in contenders if contender.chosen_on_test)
     fair = [contender for contender in contenders if not contender.chosen_on_test]
@@ -302,7 +308,7 @@ def _gap_text(gap: Difference | None, lead: Contender, other: Contender) -> str:
 
 
 def _contenders(
-    ours: ComparedRow, rows: Sequence[ComparedRow], ship: ShipFacts | None
+    ours: ComparedRow, rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None
 ) -> tuple[list[Contender], str]:
     """Who competes at the bytes of `ours`, and a sentence about who does not."""
     contenders = [Contender(words="the labeler", values=ours.accuracy.values)]
@@ -314,14 +320,30 @@ def _contenders(
         missing.append(
             "No stored labels within these bytes are in this comparison (scheme stored@equal-bytes)."
         )
-    if ship is not None:
-        words = (
-            f"shipping a classifier ({ship.name}, {bytes_text(ship.bytes)}, no more than the whole artifact)"
-        )
+    if ship is None:
+        missing.append("Shipping a classifier instead is not in this comparison (scheme ship).")
+    elif _beside(ours, home):
+        words = f"shipping a classifier ({ship.name}, {bytes_text(ship.bytes)}, {_whose_bytes(ship, home)})"
         contenders.append(Contender(words=words, values=(ship.accuracy,), alone=True))
     else:
-        missing.append("Shipping a classifier instead is not in this comparison (scheme ship).")
+        missing.append(
+            "Shipping a classifier is compared only on the artifact's own images, with augmentation."
+        )
     return contenders, " ".join(missing)
+
+
+def _beside(row: ComparedRow, home: ArtifactImages | None) -> bool:
+    """Whether what fits an artifact with the images `home` competes in the group of `row`."""
+    if row.protocol.endswith(PLAIN):
+        return False
+    return home is None or (row.images, row.ipc) == (home.images, home.ipc)
+
+
+def _whose_bytes(ship: ShipFacts, home: ArtifactImages | None) -> str:
+    within = "no more than" if ship.budget_bytes is None else f"within the {bytes_text(ship.budget_bytes)} of"
+    if home is None:
+        return f"{within} the whole artifact, whose images and IPC may be others"
+    return f"{within} the whole artifact" + (f" at IPC {home.ipc}" if home.ipc else "")
 
 
 def _stored_contender(rows: Sequence[ComparedRow], size: int) -> Contender | None:
