@@ -20,7 +20,7 @@ from flashdd.core.config import RunConfig, build_config
 from flashdd.core.errors import DataError, FlashddError, UnknownNameError, UsageError
 from flashdd.core.files import folder_bytes
 from flashdd.core.progress import Silent
-from flashdd.core.record import Comparison, Record
+from flashdd.core.record import ArtifactImages, Comparison, Record
 from flashdd.pipeline import subject as subject_module
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.networks import NetworkScheme, parse_network
@@ -106,6 +106,7 @@ def test_the_best_classifier_of_the_artifacts_bytes_stands_beside_the_rows(
         cache=out.parent / "cache",
     )
     assert kept.ship == record.ship
+    assert kept.artifact == ArtifactImages(images="rded", ipc=2)
     assert "shipping a classifier (" in (tmp_path / "run" / "comparison.md").read_text()
     alone = open_subject(out / "artifact")
     assert alone.ship is None
@@ -376,27 +377,3 @@ def test_a_name_in_an_artifact_imports_nothing(
     ):
         open_subject(finished[0] / "artifact")
     assert open_subject(finished[0] / "artifact", "other/photos").artifact is not None
-
-
-def test_sets_made_elsewhere_are_told_apart(finished: tuple[Path, Record], tmp_path: Path) -> None:
-    held = load(finished[0] / "artifact")
-    for name in ("a", "b"):
-        torch.save({"images": held.images, "labels": held.labels}, tmp_path / f"{name}.pt")
-    paths = [str(tmp_path / "a.pt"), str(tmp_path / "b.pt")]
-    config = tiny_config(compare__schemes=["hard"], compare__images=paths, student__seeds=1)
-    comparison = compare(config, tmp_path / "out", cache=finished[0].parent / "cache")
-    assert [row.images for row in comparison.rows] == ["a.pt", "b.pt"]
-    assert str(tmp_path) not in (tmp_path / "out" / "comparison.json").read_text()
-
-
-def test_views_that_do_not_replay_leave_stored_labels_out(
-    finished: tuple[Path, Record], tmp_path: Path
-) -> None:
-    config = tiny_config(
-        views__mix="cutmix-batch",
-        compare__schemes=["hard", "stored", "stored@equal-bytes"],
-        student__seeds=1,
-    )
-    comparison = compare(config, tmp_path / "out", cache=finished[0].parent / "cache")
-    assert [row.scheme for row in comparison.rows] == ["hard"]
-    assert sum("views do not replay" in note for note in comparison.notes) == 2

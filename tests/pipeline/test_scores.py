@@ -112,4 +112,27 @@ def test_what_cannot_be_computed_leaves_no_key(tmp_path: Path) -> None:
     assert (bare.scores, bare.rankings) == ((), ())
     bare.write(tmp_path / "comparison.json")
     assert {"scores", "rankings"}.isdisjoint(json.loads((tmp_path / "comparison.json").read_text()))
-    assert bare.notes[1].count(";") == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "plain", "asked"),
+    [
+        ([3], False, False),
+        ([0, 1], False, False),  # random images alone
+        ([3, 7], False, False),  # real data at equal passes are no part of a score
+        ([0, 7], False, False),
+        ([1, 3], False, True),
+        ([3, 6], False, True),
+        ([3, 5], True, True),
+    ],
+)
+def test_a_note_is_for_those_who_ask_for_scores(rows: list[int], plain: bool, asked: bool) -> None:
+    """Nobody else lacks anything; complete scores need no note either."""
+    passes = row("hard", "real-equal-passes", [0.7, 0.72], ipc=None)
+    made = comparison([(*ROWS, passes)[index] for index in rows])
+    made = made.model_copy(update={"config": {**made.config, "compare": {"plain": plain}}})
+    notes = with_scores(made).notes
+    assert notes[0] == "first"
+    assert len(notes) == 1 + asked
+    hard = [row("hard", name, [0.2, 0.2], protocol="flash@plain") for name in ("random", "rded")]
+    assert with_scores(comparison([*ROWS, *hard])).notes == ("first",)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from flashdd.core.errors import FlashddError
 from flashdd.core.record import Simulation
 from flashdd.core.seeds import generator
 from flashdd.labels.catalog import parse_scheme
@@ -83,3 +86,25 @@ def test_what_is_simulated_by_default_exists_at_a_thousand_classes() -> None:
     for name in LABELERS:
         assert packed_bytes(LabelerSpec.parse(name), (3, 224, 224), 1000) < 400_000
     assert packed_bytes(LabelerSpec.parse(LABELERS[0]), (3, 224, 224), 1000) <= 0.0003 * 46_758_048
+
+
+def test_bytes_unlike_the_formula_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = parse_scheme("stored")
+    monkeypatch.setattr(type(scheme), "bytes_of", lambda *_, **__: 1)
+    subject = Subject(images=module._images(CLASSES, IPC), views=module._VIEWS, augmentation_seed=0)
+    logits = module._random_logits(2, subject, 0)
+    with pytest.raises(FlashddError, match="bytes on disk, 1 by their formula"):
+        module._stored(scheme, subject, logits, epochs=2, batch=5)
+
+
+@pytest.mark.parametrize("option", ["classes", "ipc", "epochs", "measured-epochs", "side", "batch"])
+def test_numbers_below_1_are_refused(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "simulate_classes"
+    main = runpy.run_path(str(script))["main"]
+    for number in ("0", "-3"):
+        arguments = [str(script), f"--{option}={number}", "--out", str(tmp_path / "out")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", arguments)
+            assert main() == 2
+        assert f"is {number}: expected 1 or more." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

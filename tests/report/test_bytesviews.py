@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flashdd.core.record import ComparedRow, ShipFacts
+from flashdd.core.record import ArtifactImages, ComparedRow, ShipFacts
 from flashdd.report import bytesviews
 from flashdd.report.bytesviews import (
     areas,
@@ -22,6 +22,7 @@ from flashdd.report.efficiency import area
 
 NETWORK = {"params": 9, "macs": 9, "accuracy": 0.6, "val_accuracy": 0.6, "temperature": 4.0}
 SHIP = ShipFacts(name="convnet-3-w64", bytes=86_824, accuracy=0.78, budget_bytes=238_832)
+HOME = ArtifactImages(images="rded", ipc=10)
 
 
 def _row(scheme: str, num_bytes: int, *values: float, **more: Any) -> ComparedRow:
@@ -78,6 +79,25 @@ def test_rows_count_as_families() -> None:
         *("hard", "labeler", "teacher", "stored", "vq", "lpld", "network", "committee")
     ]
     assert list(families(ROWS[:2])) == ["hard", "labeler"]
+
+
+def test_packed_labelers_and_ensembles_are_no_float_networks() -> None:
+    """Nor of one family with each other: their areas compare designs of the same bytes."""
+    packed = [
+        _row(name, num_bytes, mean, network={**NETWORK, "bits": 4, "num_members": members})
+        for name, num_bytes, mean, members in (
+            ("conv-3-w8@b4", 4_000, 0.4, 1),
+            ("conv-3-w8@b4-m2", 8_000, 0.5, 2),
+            ("conv-3-w8+conv-3-w4@b4", 6_000, 0.45, 2),
+        )
+    ]
+    rows = [ROWS[0], ROWS[6], *packed]
+    assert [family(row) for row in rows[1:]] == ["network", "packed", "packed-ensemble", "packed-ensemble"]
+    hard = ROWS[0].accuracy.mean
+    assert areas(rows)["packed"] == area([(4_000, 0.4)], hard)
+    assert areas(rows)["packed-ensemble"] == area([(8_000, 0.5), (6_000, 0.45)], hard)
+    shown = _view("Efficiency of use", rows)["family"]
+    assert set(shown) == {"networks (float32)", "packed labelers", "packed ensembles"}
 
 
 def test_the_best_within_some_bytes_is_that_of_a_loop() -> None:
@@ -165,14 +185,35 @@ def test_who_wins_is_said() -> None:
 
 def test_a_shipped_classifier_may_win() -> None:
     """Its interval is over the students' seeds: 78 less 54, 55 and 56 is 23 +- 4.303 / sqrt(3)."""
+    sentence = verdict(ROWS, SHIP, HOME)
+    assert sentence is not None
+    words = (
+        "shipping a classifier (convnet-3-w64, 86.8 KB, within the 238.8 KB of the whole artifact at IPC 10)"
+    )
+    assert f"{words} with 78.0 % wins over the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
+    assert sentence.endswith("interval.")
+
+
+@pytest.mark.parametrize("change", [{"ipc": 1}, {"images": "random"}, {"protocol": "flash@plain"}])
+def test_a_classifier_of_the_artifacts_bytes_competes_on_its_images_alone(change: dict[str, Any]) -> None:
+    """Elsewhere the group is judged as without it, and a remark says so."""
+    rows = [row.model_copy(update=change) for row in ROWS]
+    sentence, without = verdict(rows, SHIP, HOME), verdict(rows, None)
+    assert sentence is not None
+    assert without is not None
+    assert "78.0" not in sentence
+    assert sentence.partition(" Shipping")[0] == without.partition(" Shipping")[0]
+    assert sentence.endswith("is compared only on the artifact's own images, with augmentation.")
+
+
+def test_bytes_of_an_unknown_artifact_are_named() -> None:
+    """In a record that does not say what images the artifact holds; still never without augmentation."""
     sentence = verdict(ROWS, SHIP)
     assert sentence is not None
-    assert (
-        "shipping a classifier (convnet-3-w64, 86.8 KB, no more than the whole artifact) with 78.0 %"
-        in sentence
-    )
-    assert "wins over the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
-    assert sentence.endswith("interval.")
+    assert "within the 238.8 KB of the whole artifact, whose images and IPC may be others)" in sentence
+    plain = verdict([row.model_copy(update={"protocol": "flash@plain"}) for row in ROWS], SHIP)
+    assert plain is not None
+    assert "convnet-3-w64" not in plain
 
 
 @pytest.mark.parametrize(
@@ -181,22 +222,53 @@ def test_a_shipped_classifier_may_win() -> None:
         ((0.50, 0.58, 0.55), "the labeler with 55.0 % ties with"),
         ((0.60, 0.50, 0.58), "with 56.0 % ties with the labeler (+1.0 ["),
         ((0.60, 0.61, 0.59), "with 60.0 % wins over the labeler (+5.0 [+5.0, +5.0])"),
-        ((0.40,), "ties with stored labels, 16bit, 8.0 KB (+15.0, no interval)"),
+        ((0.40,), "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (+15.0, no interval)"),
     ],
 )
 def test_an_interval_that_holds_0_is_a_tie(stored: tuple[float, ...], expected: str) -> None:
-    sentence = verdict([ROWS[1], _row("stored@16bit", 8_000, *stored)], None)
+    rival = _row("stored@equal-bytes", 8_000, *stored, **_chosen("stored@16bit", 8_000))
+    sentence = verdict([ROWS[1], rival], None)
     assert sentence is not None
     assert expected in sentence
 
 
 def test_a_tie_of_two_ahead_of_a_third() -> None:
-    rows = [ROWS[1], _row("stored", 8_000, 0.50, 0.58, 0.55)]
+    rival = _row("stored@equal-bytes", 8_000, 0.50, 0.58, 0.55, **_chosen("stored@16bit", 8_000))
+    rows = [ROWS[1], rival]
     weak = SHIP.model_copy(update={"accuracy": 0.2})
     sentence = verdict(rows, weak)
     assert sentence is not None
-    assert "ties with stored labels, 8.0 KB (" in sentence
+    assert "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (" in sentence
     assert "), ahead of shipping a classifier (convnet-3-w64" in sentence
+
+
+def test_stored_labels_compete_as_they_were_chosen_on_validation_data() -> None:
+    """A row that is higher on test does not stand in for the chosen one, nor does one beyond the bytes."""
+    rows = [
+        ROWS[1],
+        ROWS[4],
+        _row("lpld@40x", 8_000, 0.70, 0.71, 0.72),
+        _row("lowrank@r3", 9_000, 0.8, 0.8, 0.8),
+    ]
+    assert verdict(rows, None) == verdict([ROWS[1], ROWS[4]], None)
+
+
+def test_what_was_picked_on_test_neither_wins_nor_loses() -> None:
+    """However far it is ahead, or behind; the shipped classifier still competes."""
+    for mean in (0.40, 0.90):
+        rows = [ROWS[1], _row("lpld@40x", 8_000, *[mean] * 3), _row("vq@4", 7_000, 0.3, 0.3, 0.3), ROWS[5]]
+        sentence = verdict(rows, None)
+        assert sentence is not None
+        assert sentence.startswith(
+            "At the labeler's 8.9 KB the labeler has 55.0 %. LPLD, 40x, 8.0 KB (highest on test of 2 rows) has "
+            f"{100 * mean:.1f} %: it was picked on test, so no win is claimed"
+        )
+        assert "wins over" not in sentence
+        assert "ties with" not in sentence
+        beside = verdict(rows, SHIP)
+        assert beside is not None
+        assert "with 78.0 % wins over the labeler (+23.0 [+20.5, +25.5]); differences" in beside
+        assert "(highest on test of 2 rows)" in beside
 
 
 def test_what_stands_alone_wins_nothing() -> None:

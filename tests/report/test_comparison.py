@@ -113,6 +113,25 @@ def test_one_row_alone_makes_a_page(comparison: Comparison) -> None:
     assert comparison_page(alone).count("<svg") == 1
 
 
+def test_no_rows_make_an_empty_table(comparison: Comparison) -> None:
+    empty = comparison.model_copy(update={"rows": ()})
+    assert comparison_cells(empty)[1] == []
+    assert comparison_document(empty) == comparison_markdown(empty)
+    assert "<svg" not in comparison_page(empty)
+
+
+def test_real_data_of_other_passes_are_another_group(comparison: Comparison) -> None:
+    rows = [
+        _row("hard", [0.7, 0.72], images="real-equal-passes", ipc=None, image_passes=passes)
+        for passes in (600, 800)
+    ]
+    both = Comparison.model_validate({**comparison.model_dump(mode="json"), "rows": rows})
+    page = comparison_page(both)
+    assert page.count('<h2 id="group-') == 2
+    assert "real, equal passes, 600, the whole" in page
+    assert "real, equal passes, 800, the whole" in page
+
+
 def test_the_page_stands_alone(comparison: Comparison) -> None:
     page = comparison_page(comparison)
     assert page.count("<svg") == page.count('<h2 id="group-') == 2

@@ -287,6 +287,13 @@ class ComparedRow(StudentRow):
     image_passes: Positive | None = None  # of real images at equal passes
 
 
+class ArtifactImages(_Facts):
+    """The images in the artifact whose labeler is compared, as rows name them."""
+
+    images: str
+    ipc: Positive | None  # None where classes differ
+
+
 class Comparison(_File):
     """comparison.json of `flashdd compare`."""
 
@@ -295,6 +302,9 @@ class Comparison(_File):
     rows: tuple[ComparedRow, ...]
     notes: tuple[str, ...] = ()
     ship: ShipFacts | None = None  # at the bytes of the artifact whose labeler is compared
+    artifact: ArtifactImages | None = (
+        None  # None without an artifact, or where its images were made elsewhere
+    )
     scores: tuple[Score, ...] = ()
     rankings: tuple[Ranking, ...] = ()
 

@@ -12,6 +12,9 @@ from flashdd.core.facts import Amount, Facts, Positive
 
 Correlation = Annotated[float, Field(ge=-1, le=1)]
 
+PLAIN = "@plain"
+"""Ends the name of a protocol whose students see the images as they are."""
+
 
 class Spread(Facts):
     """A score over seeds, of either sign; `std` has ddof 1 and is None at n = 1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from flashdd.core.record import RECORD_FORMAT, Comparison, ShipFacts
 from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
 from flashdd.data.sources import check_source
-from flashdd.images.table import method_of
+from flashdd.images.table import METHODS, method_of
 from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
@@ -39,12 +40,16 @@ from flashdd.pipeline.schemes import (
 )
 from flashdd.pipeline.scores import with_scores, without_augmentation
 from flashdd.pipeline.search import SearchResult, teacher_search
-from flashdd.pipeline.setup import FOREIGN, resolve, source_options
+from flashdd.pipeline.setup import FOREIGN, Setup, resolve, source_options
 from flashdd.pipeline.ship import comparison_ship
 from flashdd.pipeline.speed import row_times
 from flashdd.pipeline.start import source_commit, started
 from flashdd.report.comparison import comparison_document, comparison_page
 
+_REMEDY = (
+    "Name a scheme that keeps no labels beforehand (hard, labeler or a network), or give replayable views "
+    "(views.mix=cutmix) and a larger budget."
+)
 _DROPPED = ("curves", "confusion", "training_seconds")
 
 
@@ -65,15 +70,17 @@ def compare(
     stages: of a finished run, from which work is taken. ship: what that run found as the best classifier within the
     artifact's bytes; where it is missing, scheme `ship` finds it. A scheme that a set cannot have (labels beyond memory
     or budget) is left out, and a note says so. Killed at any point, the same call goes on. Raises UsageError for what
-    arguments and data show to be wrong, before any training.
+    arguments and data show to be wrong, before any training, and where no row at all could be made.
     """
     commit = source_commit()
     if set(config.compare.schemes) == {SHIP}:
         raise UsageError(f"compare.schemes: '{SHIP}' alone trains no student: name a label scheme beside it.")
     facts = check_source(source_options(config))
     crossed = _crossed(config)
-    for changed, scheme in itertools.product(crossed, config.compare.schemes):
-        check_scheme(scheme, resolve(changed, facts), has_labeler=artifact is not None)
+    planned = [resolve(changed, facts) for changed in crossed]
+    _check_names(planned)
+    for setup, scheme in itertools.product(planned, config.compare.schemes):
+        check_scheme(scheme, setup, has_labeler=artifact is not None)
     with started(crossed[0], out, cache=cache, progress=progress, finished=stages) as (context, data):
         held = load(artifact) if artifact else None
         if held is not None:
@@ -92,19 +99,21 @@ def compare(
             shown = without_augmentation(entry.context) if unaugmented else entry.context
             row = scheme_row(shown, entry.material, scheme)
             if row is None:
-                notes.append(
-                    f"No {scheme} on {entry.name}, IPC {entry.ipc}: beyond memory or budget, or views do not replay."
-                )
+                notes.append(_not_made(scheme, entry, shown))
                 continue
             made = train_row(shown, data, row, entry.material.statistics)
             kept = {k: v for k, v in made.items() if k not in _DROPPED}
             rows.append({"ipc": entry.ipc, **kept, **row_times(shown, row, made)})
         notes += [note for note in map(replay_note, rows) if note is not None]
+        notes = list(dict.fromkeys(notes))  # students and protocols may share them
         statistics = student_statistics(shipped, data)
         for made in real_rows([entry.context for entry in sets], data, statistics, config.compare.schemes):
             rows.append({"ipc": None, **{k: v for k, v in made.items() if k not in _DROPPED}})
+        if not rows:
+            raise UsageError(f"compare.schemes: no row can be made. {' '.join(notes)} {_REMEDY}")
         shipped_alone = comparison_ship(sets[0].context, data, ship, held, sets[0].teacher)
-        comparison = with_scores(_comparison(context, data, rows, notes, commit, shipped_alone))
+        extras = {"ship": shipped_alone, "artifact": None if held is None else _artifact_images(held)}
+        comparison = with_scores(_comparison(context, data, rows, notes, commit, extras))
         write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
         write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
         comparison.write(context.out / "comparison.json")
@@ -173,6 +182,12 @@ class _Set:
         )
 
 
+def _not_made(scheme: str, entry: _Set, shown: Context) -> str:
+    """The note about a row that is left out; its protocol may be another than the set's."""
+    where = f"{entry.name}, IPC {entry.ipc}, protocol {shown.setup.protocol.name}"
+    return f"No {scheme} on {where}: beyond memory or budget, or views do not replay."
+
+
 def _check_artifact(held: Artifact, data: RealDataset) -> None:
     """UsageError unless the artifact stands for these data."""
     made = held.provenance["data"]["content_hash"]
@@ -183,6 +198,30 @@ def _check_artifact(held: Artifact, data: RealDataset) -> None:
             f"{', '.join(data.class_names[:5])}, {data.shape}, {data.content_hash[:12]}): give the data that it was "
             "made from with --data, at the same resolution and with the same classes."
         )
+
+
+def _artifact_images(held: Artifact) -> dict[str, Any] | None:
+    """The record's `artifact`; None for a set made elsewhere, whose name an artifact does not say."""
+    method = held.provenance["images"]["method"]
+    return None if method == FOREIGN else {"images": method, "ipc": held.image_set.ipc}
+
+
+def _check_names(setups: Sequence[Setup]) -> None:
+    """UsageError unless every set made elsewhere has a name of its own: rows and scores know it by nothing else."""
+    methods = {setup.method for setup in setups if setup.foreign is None}
+    named: dict[str, Path] = {}
+    for path in (setup.foreign for setup in setups if setup.foreign is not None):
+        if path.name in (*METHODS, *REAL, *methods):
+            raise UsageError(
+                f"--images {path}: a set made elsewhere cannot be told from the images that flashdd calls "
+                f"'{path.name}': rename it."
+            )
+        other = named.setdefault(path.name, path)
+        if other != path:
+            raise UsageError(
+                f"--images {other} and {path}: two sets of the name '{path.name}' cannot be told apart in the table: "
+                "rename one of them."
+            )
 
 
 def _crossed(config: RunConfig) -> list[RunConfig]:
@@ -221,7 +260,7 @@ def _comparison(
     rows: list[dict[str, Any]],
     notes: list[str],
     commit: str | None,
-    ship: dict[str, Any] | None,
+    extras: dict[str, dict[str, Any] | None],
 ) -> Comparison:
     return Comparison.model_validate(
         plain(
@@ -233,7 +272,7 @@ def _comparison(
                 "data": data_facts(data),
                 "rows": rows,
                 "notes": [*notes, *caveats(context, data)],
-                **({} if ship is None else {"ship": ship}),
+                **{name: facts for name, facts in extras.items() if facts is not None},
             }
         )
     )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flashdd.core.record import ComparedRow, Comparison
-from flashdd.core.scores import Score, Spread
+from flashdd.core.scores import PLAIN, Score, Spread
 from flashdd.data.viewspec import ViewSpec
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.rankings import rankings
-from flashdd.pipeline.realrows import REAL, WHOLE
+from flashdd.pipeline.realrows import EQUAL_PASSES, REAL, WHOLE
 from flashdd.students.metrics import (
     augmentation_robust_score,
     hard_label_recovery,
@@ -18,8 +18,6 @@ from flashdd.students.metrics import (
     label_robust_score,
 )
 
-PLAIN = "@plain"
-"""Ends the name of a protocol whose students see the images as they are."""
 _RANDOM = "random"
 Values = tuple[float, ...]
 _Cell = tuple[str, str, int | None, str, str]  # scheme, images, IPC, student, protocol
@@ -33,7 +31,10 @@ def without_augmentation(context: Context) -> Context:
 
 
 def with_scores(comparison: Comparison) -> Comparison:
-    """The comparison with the scores and rankings that its rows allow, and a note on the rows that others lack."""
+    """The comparison with the scores and rankings that its rows allow.
+
+    Where its rows were made for scores, a note names those that are missing.
+    """
     found, missing = scores(comparison.rows)
     ranked = rankings(comparison.rows, seed=int(comparison.config["seed"]))
     changes: dict[str, object] = {}
@@ -41,10 +42,17 @@ def with_scores(comparison: Comparison) -> Comparison:
         changes["scores"] = tuple(found)
     if ranked:
         changes["rankings"] = tuple(ranked)
-    if missing:
+    if missing and _asks_for_scores(comparison):
         text = f"DD-Ranking's scores are not complete; rows that they lack: {'; '.join(missing)}."
         changes["notes"] = (*comparison.notes, text)
     return comparison.model_copy(update=changes)
+
+
+def _asks_for_scores(comparison: Comparison) -> bool:
+    """Whether rows are there that only scores need: all real data, random images beside others, no augmentation."""
+    sets = {row.images for row in comparison.rows} - {EQUAL_PASSES}
+    beside_random = _RANDOM in sets and len(sets - {WHOLE}) > 1
+    return WHOLE in sets or beside_random or bool(comparison.config.get("compare", {}).get("plain"))
 
 
 def scores(rows: Sequence[ComparedRow]) -> tuple[list[Score], list[str]]:

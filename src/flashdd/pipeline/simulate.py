@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flashdd import __version__
 from flashdd.core.device import environment
+from flashdd.core.errors import FlashddError, UsageError
 from flashdd.core.progress import Progress, Silent
 from flashdd.core.record import RECORD_FORMAT, Simulation
 from flashdd.core.seeds import derive, generator
@@ -62,8 +63,17 @@ def simulate(
     Every scheme writes random logits of `measured_epochs` epochs; what lies on disk must be what its formula says, and
     the same formula gives the bytes of all `epochs` (`hald`: of 10 soft labels per image, or as many as there are).
     side: pixels of what the labelers and the ResNet-18 see; above 64 it has the ImageNet stem. Nothing is trained and
-    no accuracy is claimed. Raises UsageError for schemes and networks that cannot be had.
+    no accuracy is claimed. Raises UsageError for numbers below 1 and for schemes and networks that cannot be had,
+    FlashddError where a file has other bytes than its formula.
     """
+    _check_positive(
+        num_classes=num_classes,
+        ipc=ipc,
+        epochs=epochs,
+        measured_epochs=measured_epochs,
+        side=side,
+        batch=batch,
+    )
     progress, started = progress or Silent(), time.perf_counter()
     shape, batch = (3, side, side), min(batch, num_classes * ipc)
     subject = Subject(images=_images(num_classes, ipc), views=_VIEWS, augmentation_seed=seed)
@@ -99,6 +109,13 @@ def simulate(
     )
 
 
+def _check_positive(**numbers: int) -> None:
+    """UsageError for the first number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise UsageError(f"{name} is {number}: expected 1 or more.")
+
+
 def _images(num_classes: int, ipc: int) -> ImageSet:
     labels = torch.arange(num_classes).repeat_interleave(ipc)
     pixels = torch.zeros(len(labels), 3, _SIDE, _SIDE, dtype=torch.uint8)
@@ -123,7 +140,11 @@ def _stored(scheme: Scheme, subject: Subject, logits: Tensor, *, epochs: int, ba
         written = scheme.write(folder, table, subject, temperature=_TEMPERATURE)
         wrote = time.perf_counter()
         expected = scheme.bytes_of(subject, epochs=len(table), temperature=_TEMPERATURE)
-        assert written == expected, f"{scheme.name}: {written} bytes on disk, {expected} by its formula"
+        if written != expected:
+            raise FlashddError(
+                f"labels {scheme.name}: {written} bytes on disk, {expected} by their formula: this is a fault of "
+                "flashdd, please report it."
+            )
         source = open_labels(folder, subject)
         opened = time.perf_counter()
         seconds = _seconds_per_batch(source, subject, batch)

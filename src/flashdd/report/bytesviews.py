@@ -11,7 +11,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flashdd.core.record import ComparedRow, Difference, ShipFacts, paired_difference
+from flashdd.core.record import ArtifactImages, ComparedRow, Difference, ShipFacts, paired_difference
+from flashdd.core.scores import PLAIN
 from flashdd.report.efficiency import HIGH, LOW, area
 from flashdd.report.tables import scheme_words
 from flashdd.report.text import (
@@ -27,9 +28,15 @@ SIZES = (4_000, 16_000, 64_000, 256_000, 1_000_000)
 WITHIN = 0.01
 """Equal accuracy: so much below the full teacher's mean at most, a fraction (one point)."""
 STORED = ("static", "stored", "lpld", "lpqld", "hald", "lowrank", "vq")
+_CHOSEN = "stored@equal-bytes"  # the one stored row whose scheme was chosen on validation data
 _TEACHERS = ("teacher@searched", "teacher@published")
 _ROUNDING = 1e-9  # of a mean that is exactly one point below
-_FAMILIES = {"network": "networks (float32)", "committee": "committees of networks (float32)"}
+_FAMILIES = {
+    "network": "networks (float32)",
+    "committee": "committees of networks (float32)",
+    "packed": "packed labelers",
+    "packed-ensemble": "packed ensembles",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +58,17 @@ def views_of(rows: Sequence[ComparedRow]) -> list[View]:
 
 
 def family(row: ComparedRow) -> str:
-    """What a row counts as: its scheme's bare name, `network` for a network's name.
+    """What a row counts as: its scheme's bare name, for a network's name `network`, `packed` or `packed-ensemble`.
 
-    A row at equal bytes counts as the scheme that was chosen for it.
+    A row at equal bytes counts as the scheme that was chosen for it. A network is packed where its weights have bits.
     """
     scheme = row.equal_bytes.name if row.equal_bytes else row.scheme
     base = scheme.partition("@")[0]
-    return "network" if row.network is not None and base not in _FAMILIES else base
+    if row.network is None or base == "committee":
+        return base
+    if row.network.bits is None:
+        return "network"
+    return "packed-ensemble" if (row.network.num_members or 1) > 1 else "packed"
 
 
 def family_words(name: str) -> str:
@@ -175,8 +186,8 @@ def families(rows: Sequence[ComparedRow]) -> dict[str, list[ComparedRow]]:
 def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
     """`efficiency.area` of every family with label bytes, and of `any stored labels` where there are several.
 
-    Labelers count by their packed bytes, networks by their float32 files. Empty without a row of hard labels, which
-    says what no bytes give.
+    Labelers, and networks with a number of bits, count by their packed bytes, other networks by their float32 files.
+    Empty without a row of hard labels, which says what no bytes give.
     """
     hard = next((row.accuracy.mean for row in rows if row.scheme == "hard"), None)
     if hard is None:
@@ -212,32 +223,60 @@ def _areas(rows: Sequence[ComparedRow]) -> View | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """What could be shipped at the labeler's bytes: accuracies by seed, of ship-the-classifier one alone."""
+    """What could be shipped at the labeler's bytes: accuracies by seed, of ship-the-classifier one alone.
+
+    chosen_on_test: picked for its test accuracy, which is flattered by that, so no interval says anything about it.
+    """
 
     words: str
     values: tuple[float, ...]
     alone: bool = False
+    chosen_on_test: bool = False
 
     @property
     def mean(self) -> float:
         return statistics.fmean(self.values)
 
 
-def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
+def verdict(
+    rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None = None
+) -> str | None:
     """Which of labeler, stored labels and ship-the-classifier wins at the labeler's bytes; None without a labeler.
 
-    The best stored labels within the labeler's bytes stand for all. The one of the highest mean leads; who is behind it
-    by an interval (95 %, paired over seeds) that does not contain 0 has lost, who is not ties. A shipped classifier is
-    one network, so the interval to it is over the students' seeds alone. Without an interval (n = 1, other seeds)
-    nothing can be told apart, and that too is a tie.
+    The row `stored@equal-bytes`, chosen on validation data, stands for all stored labels; without one the best on test
+    of those within the labeler's bytes is told, and neither wins nor loses. The contender of the highest mean leads;
+    who is behind it by an interval (95 %, paired over seeds) that does not contain 0 has lost, who is not ties. A
+    shipped classifier is one network, so the interval to it is over the students' seeds alone. Without an interval
+    (n = 1, other seeds) nothing can be told apart, and that too is a tie.
+
+    ship: at the bytes of an artifact that holds the images `home`; in a group of other images or IPC, or without
+    augmentation, it does not compete. Where `home` is not known, the sentence says whose bytes they are.
     """
     ours = labeler_row(rows)
     if ours is None:
         return None
-    contenders, missing = _contenders(ours, rows, ship)
+    contenders, remarks = _contenders(ours, rows, ship, home)
     head = f"At the labeler's {bytes_text(ours.label_bytes)}"
-    if len(contenders) == 1:
-        return f"{head} nothing stands beside the labeler ({percent_text(ours.accuracy.mean)} %). {missing}"
+    aside = " ".join(_aside(contender) for contender in contenders if contender.chosen_on_test)
+    fair = [contender for contender in contenders if not contender.chosen_on_test]
+    if len(fair) > 1:
+        said = f"{head}, {_outcome(fair)}; differences in points with their 95 % interval."
+    elif aside:
+        said = f"{head} the labeler has {percent_text(ours.accuracy.mean)} %."
+    else:
+        said = f"{head} nothing stands beside the labeler ({percent_text(ours.accuracy.mean)} %)."
+    return " ".join(part for part in (said, aside, remarks) if part)
+
+
+def _aside(contender: Contender) -> str:
+    return (
+        f"{contender.words} has {percent_text(contender.mean)} %: it was picked on test, so no win is claimed for it "
+        "or over it (scheme stored@equal-bytes is chosen on validation data)."
+    )
+
+
+def _outcome(contenders: Sequence[Contender]) -> str:
+    """Who leads, over whom, and with whom it ties; of two contenders or more."""
     lead = max(contenders, key=lambda contender: contender.mean)
     lost: list[str] = []
     tied: list[str] = []
@@ -248,11 +287,8 @@ def verdict(rows: Sequence[ComparedRow], ship: ShipFacts | None) -> str | None:
             (lost if clear else tied).append(f"{other.words} ({_gap_text(gap, lead, other)})")
     leading = f"{lead.words} with {percent_text(lead.mean)} %"
     if not tied:
-        sentence = f"{leading} wins over {' and '.join(lost)}"
-    else:
-        sentence = f"{leading} ties with {' and '.join(tied)}"
-        sentence += f", ahead of {' and '.join(lost)}" if lost else ""
-    return f"{head}, {sentence}; differences in points with their 95 % interval. {missing}".rstrip()
+        return f"{leading} wins over {' and '.join(lost)}"
+    return f"{leading} ties with {' and '.join(tied)}" + (f", ahead of {' and '.join(lost)}" if lost else "")
 
 
 def contender_gap(lead: Contender, other: Contender) -> Difference | None:
@@ -272,24 +308,52 @@ def _gap_text(gap: Difference | None, lead: Contender, other: Contender) -> str:
 
 
 def _contenders(
-    ours: ComparedRow, rows: Sequence[ComparedRow], ship: ShipFacts | None
+    ours: ComparedRow, rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None
 ) -> tuple[list[Contender], str]:
     """Who competes at the bytes of `ours`, and a sentence about who does not."""
     contenders = [Contender(words="the labeler", values=ours.accuracy.values)]
     missing = []
-    stored = best_within([row for row in rows if family(row) in STORED], ours.label_bytes)
+    stored = _stored_contender(rows, ours.label_bytes)
     if stored is not None:
-        words = f"{row_words(stored)}, {bytes_text(stored.label_bytes)}"
-        contenders.append(Contender(words=words, values=stored.accuracy.values))
+        contenders.append(stored)
     else:
         missing.append(
             "No stored labels within these bytes are in this comparison (scheme stored@equal-bytes)."
         )
-    if ship is not None:
-        words = (
-            f"shipping a classifier ({ship.name}, {bytes_text(ship.bytes)}, no more than the whole artifact)"
-        )
+    if ship is None:
+        missing.append("Shipping a classifier instead is not in this comparison (scheme ship).")
+    elif _beside(ours, home):
+        words = f"shipping a classifier ({ship.name}, {bytes_text(ship.bytes)}, {_whose_bytes(ship, home)})"
         contenders.append(Contender(words=words, values=(ship.accuracy,), alone=True))
     else:
-        missing.append("Shipping a classifier instead is not in this comparison (scheme ship).")
+        missing.append(
+            "Shipping a classifier is compared only on the artifact's own images, with augmentation."
+        )
     return contenders, " ".join(missing)
+
+
+def _beside(row: ComparedRow, home: ArtifactImages | None) -> bool:
+    """Whether what fits an artifact with the images `home` competes in the group of `row`."""
+    if row.protocol.endswith(PLAIN):
+        return False
+    return home is None or (row.images, row.ipc) == (home.images, home.ipc)
+
+
+def _whose_bytes(ship: ShipFacts, home: ArtifactImages | None) -> str:
+    within = "no more than" if ship.budget_bytes is None else f"within the {bytes_text(ship.budget_bytes)} of"
+    if home is None:
+        return f"{within} the whole artifact, whose images and IPC may be others"
+    return f"{within} the whole artifact" + (f" at IPC {home.ipc}" if home.ipc else "")
+
+
+def _stored_contender(rows: Sequence[ComparedRow], size: int) -> Contender | None:
+    """Who stands for the stored labels within `size` bytes; None where none fits."""
+    fitting = [row for row in rows if family(row) in STORED and row.label_bytes <= size]
+    chosen = next((row for row in fitting if row.scheme == _CHOSEN), None)
+    best = chosen or best_within(fitting, size)
+    if best is None:
+        return None
+    words = f"{row_words(best)}, {bytes_text(best.label_bytes)}"
+    if chosen is None:
+        words += f" (highest on test of {len(fitting)} row{'s' if len(fitting) > 1 else ''})"
+    return Contender(words=words, values=best.accuracy.values, chosen_on_test=chosen is None)

@@ -41,7 +41,7 @@ def comparison_document(comparison: Comparison) -> str:
     """comparison.md: the table and its notes, then for every group who wins at the labeler's bytes, and its views."""
     parts = [comparison_markdown(comparison)]
     for rows in _groups(comparison.rows):
-        sentence, views = verdict(rows, comparison.ship), views_of(rows)
+        sentence, views = verdict(rows, comparison.ship, comparison.artifact), views_of(rows)
         if sentence or views:
             parts.append(f"\n## {_group_name(rows, comparison)}\n")
         parts += [f"\n{sentence}\n"] if sentence else []
@@ -53,7 +53,7 @@ def comparison_document(comparison: Comparison) -> str:
 
 def verdicts(comparison: Comparison) -> list[str]:
     """The sentence of every group that has a labeler, after the group's name."""
-    found = [(rows, verdict(rows, comparison.ship)) for rows in _groups(comparison.rows)]
+    found = [(rows, verdict(rows, comparison.ship, comparison.artifact)) for rows in _groups(comparison.rows)]
     return [f"{_group_name(rows, comparison)}: {sentence}" for rows, sentence in found if sentence]
 
 
@@ -92,11 +92,10 @@ def _images(row: ComparedRow, comparison: Comparison) -> str:
 
 
 def _first_scheme(comparison: Comparison) -> str:
-    """What the others are compared to."""
+    """What the others are compared to; "" where nothing was asked for and nothing made."""
     asked = comparison.config.get("compare", {}).get("schemes", ())
-    return next(
-        (str(scheme) for scheme in asked if scheme not in (*_REAL, "ship")), comparison.rows[0].scheme
-    )
+    first_made = next((row.scheme for row in comparison.rows), "")
+    return next((str(scheme) for scheme in asked if scheme not in (*_REAL, "ship")), first_made)
 
 
 def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
@@ -117,8 +116,8 @@ def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
 
 
 def _groups(rows: Sequence[ComparedRow]) -> list[list[ComparedRow]]:
-    def key(row: ComparedRow) -> tuple[str, int | None, str, str]:
-        return row.images, row.ipc, row.student, row.protocol
+    def key(row: ComparedRow) -> tuple[str, int | None, str, str, int | None]:
+        return row.images, row.ipc, row.student, row.protocol, row.image_passes
 
     return [list(group) for _, group in itertools.groupby(rows, key=key)]
 
@@ -188,7 +187,7 @@ def _group(rows: Sequence[ComparedRow], number: int, comparison: Comparison) -> 
     time_svg = time_figure(rows, key=f"time{key}", limits=limits)
     return _Group(
         name=_group_name(rows, comparison),
-        sentence=verdict(rows, comparison.ship),
+        sentence=verdict(rows, comparison.ship, comparison.artifact),
         svg=Markup(tradeoff_figure(rows, key=f"tradeoff{key}", limits=limits)),
         time_svg=None if time_svg is None else Markup(time_svg),
         head=list(columns),

@@ -35,8 +35,9 @@ def seed_interval(
     A percentile bootstrap over the seeds (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3):
     n seeds are drawn with replacement, the same for all sets and both schemes, for students of one seed share their
     initialization and order. It is no bootstrap over image methods: it says how the tau of these very sets would vary
-    with other seeds, nothing about other methods, and at few seeds it is too narrow. None at n = 1, and where no
-    resample has a tau.
+    with other seeds, nothing about other methods, and at few seeds it is too narrow. Draws without a tau, in which one
+    scheme gives all sets the same, are left out, so the quantiles are of those that have one. None at n = 1, and where
+    no draw has a tau.
     """
     num_seeds = first.shape[1]
     if num_seeds == 1:
