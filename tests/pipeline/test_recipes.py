@@ -17,7 +17,7 @@ from flashdd.pipeline.run import run
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 COMPARISONS = [path for path in RECIPES if "compare" in read_recipe(path)]
 ONE_STEP = [
-    ("data.resolution", 16),
+    ("data.resolution", 8),
     ("teacher.epochs", 1),
     ("labeler.image_passes", 1),
     ("labeler.stems", ["strided"]),
