@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,7 +21,7 @@ from flashdd.core.facts import Amount, Count, Fraction, Positive, Ratio
 from flashdd.core.facts import Facts as _Facts
 from flashdd.core.files import pretty_json, write_atomic
 from flashdd.core.labelfacts import EqualBytes, LabelNetwork
-from flashdd.core.scores import Ranking, Score
+from flashdd.core.scores import Ranking, Score, Spread
 from flashdd.core.simulated import SimulatedLabeler, SimulatedScheme, SimulatedTask
 
 RECORD_FORMAT = 1
@@ -52,34 +52,12 @@ def t_quantile(degrees: int) -> float:
     return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
 
 
-class Accuracy(_Facts):
-    """Accuracy over seeds; `std` has ddof 1 and is None at n = 1."""
+class Accuracy(Spread):
+    """Accuracy over seeds, in 0..1."""
 
+    noun: ClassVar[str] = "accuracy"
     mean: Fraction
-    std: Amount | None
-    n: Positive
     values: tuple[Fraction, ...]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
-        """From one accuracy per seed, each in 0..1. Raises ValueError where there is none."""
-        if not values:
-            raise ValueError("accuracy of no values: give one per seed.")
-        exact = [float(value) for value in values]
-        std = statistics.stdev(exact) if len(exact) > 1 else None
-        return cls(mean=statistics.fmean(exact), std=std, n=len(exact), values=tuple(exact))
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if self.n != len(self.values):
-            raise ValueError(f"n is {self.n}, but {len(self.values)} values are given")
-        if (self.std is None) != (self.n == 1):
-            raise ValueError("std must be null at n = 1, and only there")
-        if abs(self.mean - statistics.fmean(self.values)) > 1e-6:
-            raise ValueError(
-                f"mean is {self.mean}, but that of the values is {statistics.fmean(self.values)}"
-            )
-        return self
 
 
 class Difference(_Facts):

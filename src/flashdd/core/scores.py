@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -17,8 +17,9 @@ PLAIN = "@plain"
 
 
 class Spread(Facts):
-    """A score over seeds, of either sign; `std` has ddof 1 and is None at n = 1."""
+    """A figure over seeds, of either sign; `std` has ddof 1 and is None at n = 1."""
 
+    noun: ClassVar[str] = "a score"
     mean: float
     std: Amount | None
     n: Positive
@@ -26,9 +27,9 @@ class Spread(Facts):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """From one score per seed. Raises ValueError where there is none."""
+        """From one figure per seed. Raises ValueError where there is none."""
         if not values:
-            raise ValueError("a score of no values: give one per seed.")
+            raise ValueError(f"{cls.noun} of no values: give one per seed.")
         exact = tuple(float(value) for value in values)
         std = statistics.stdev(exact) if len(exact) > 1 else None
         return cls(mean=statistics.fmean(exact), std=std, n=len(exact), values=exact)
@@ -39,6 +40,10 @@ class Spread(Facts):
             raise ValueError(f"n is {self.n}, but {len(self.values)} values are given")
         if (self.std is None) != (self.n == 1):
             raise ValueError("std must be null at n = 1, and only there")
+        if abs(self.mean - statistics.fmean(self.values)) > 1e-6:
+            raise ValueError(
+                f"mean is {self.mean}, but that of the values is {statistics.fmean(self.values)}"
+            )
         return self
 
 
