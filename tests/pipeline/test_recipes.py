@@ -12,10 +12,13 @@ from flashdd.core.config import build_config, read_recipe
 from flashdd.core.record import Record
 from flashdd.pipeline import throughput
 from flashdd.pipeline.compare import compare
+from flashdd.pipeline.realrows import REAL
 from flashdd.pipeline.run import run
+from flashdd.pipeline.schemes import SHIP
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 COMPARISONS = [path for path in RECIPES if "compare" in read_recipe(path)]
+RUNS = [path for path in RECIPES if f"flashdd run recipes/{path.name}" in path.read_text()]
 ONE_STEP = [
     ("data.resolution", 8),
     ("teacher.epochs", 1),
@@ -48,7 +51,8 @@ def _data(root: Path) -> Path:
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
 def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Record], tmp_path: Path) -> None:
-    """On three classes of digits, with the labeler of a run on these; every set and scheme makes its row."""
+    """On three classes of digits, with the labeler of a run on these; every set and scheme makes its row, and real
+    data one row for each way that is asked for."""
     recipe = read_recipe(path)
     shrunk = [
         ("data.resolution", None),
@@ -62,18 +66,17 @@ def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Recor
     artifact = finished[0] / "artifact"
     comparison = compare(config, tmp_path / "out", artifact=artifact, cache=tmp_path / "cache")
     sets = recipe["compare"].get("images") or [recipe["images"]["method"]]
-    assert len(comparison.rows) == 2 * len(sets) * len(schemes)
+    on_images = [scheme for scheme in schemes if scheme not in (*REAL, SHIP)]
+    assert len(comparison.rows) == 2 * len(sets) * len(on_images) + len(set(schemes) & set(REAL))
 
 
 def _two_layers(scheme: str) -> str:
-    """The scheme's network, as deep as 8 pixels carry it; entropies that three classes can have."""
+    """The scheme's network, as deep as 8 pixels carry it; entropies and rates that three classes can have."""
     networks = scheme.replace("-3-w", "-2-w").replace("w64", "w12").replace("w48", "w12")
-    return networks.replace("h2.19", "h1.05").replace("-c4", "-c1")
+    return networks.replace("h2.19", "h1.05").replace("-c4", "-c1") if scheme != "lpqld" else "lpqld@26x"
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in RECIPES if path not in COMPARISONS], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_every_recipe_takes_one_step(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "_SECONDS", 0.01)
     source = ("data.source", str(_data(tmp_path / "data")))
