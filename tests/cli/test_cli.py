@@ -58,6 +58,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "nowhere"], "nowhere does not exist: give the folder of a run or of an artifact"),
         (["compare", "--schemes", "hard,hard"], "needs entries that differ"),
         (["compare", "."], "neither the folder of a finished run"),
+        (["compare", "--artifact", "absent"], "absent is neither the folder of a finished run"),
         (["train", "a", "--seeds", "0"], "greater than or equal to 1"),
         (["export", "a", "--to", "dd-rank", "--out", "b"], "did you mean 'dd-ranking'?"),
     ],

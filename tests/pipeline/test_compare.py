@@ -16,6 +16,7 @@ import torch
 from tiny import SETTINGS, tiny_config
 
 from flashdd.artifact.read import load
+from flashdd.cli import main as cli
 from flashdd.core.config import RunConfig, build_config
 from flashdd.core.errors import DataError, FlashddError, UnknownNameError, UsageError
 from flashdd.core.files import folder_bytes
@@ -377,3 +378,21 @@ def test_a_name_in_an_artifact_imports_nothing(
     ):
         open_subject(finished[0] / "artifact")
     assert open_subject(finished[0] / "artifact", "other/photos").artifact is not None
+
+
+def test_a_run_lends_a_recipes_comparison_its_labeler_and_finished_work(
+    finished: tuple[Path, Record], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, record = finished
+    taken: dict[str, object] = {}
+
+    def compared(config: RunConfig, _: Path, **kwargs: object) -> None:
+        taken.update(kwargs, ipc=config.images.ipc)
+        raise UsageError("seen enough")
+
+    monkeypatch.setattr("flashdd.pipeline.compare.compare", compared)
+    (tmp_path / "recipe.toml").write_text("[images]\nipc = 7\n")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["compare", str(tmp_path / "recipe.toml"), "--artifact", str(out)])
+    assert (taken["ipc"], taken["artifact"], taken["stages"]) == (7, out / "artifact", out / "stages")
+    assert taken["ship"] == record.ship is not None

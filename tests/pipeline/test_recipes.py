@@ -80,7 +80,7 @@ def _two_layers(scheme: str) -> str:
 def test_every_recipe_takes_one_step(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "_SECONDS", 0.01)
     source = ("data.source", str(_data(tmp_path / "data")))
-    config = build_config(read_recipe(path), [*ONE_STEP, source])
+    config = build_config(read_recipe(path), [*ONE_STEP, source, ("images.ipc", 10)])
     record = run(config, tmp_path / "out", cache=tmp_path / "cache")
     assert record.labeler.budget_bytes == 13_408
     assert record.labeler.bytes <= 13_408

@@ -116,7 +116,7 @@ def compare(
     """Compare, and show the table."""
     tune_allocator()
     from flashdd.pipeline.compare import compare as run_comparison
-    from flashdd.pipeline.subject import Subject, open_subject
+    from flashdd.pipeline.subject import Subject, open_subject, read_subject
 
     held = Subject(settings={})
     if subject is not None and not subject.exists() and subject.suffix != ".toml":
@@ -129,12 +129,13 @@ def compare(
         held = Subject(settings=read_recipe(subject))
     origin = f"{subject}: " if subject and not subject.is_dir() else ""
     config = build_config(held.settings, _chosen(flags, settings), origin=origin)
+    lender = held if artifact is None else read_subject(artifact)
     comparison = run_comparison(
         config,
         out,
-        artifact=artifact or held.artifact,
-        stages=held.stages,
-        ship=held.ship if artifact is None else None,
+        artifact=lender.artifact,
+        stages=lender.stages,
+        ship=lender.ship,
         cache=cache,
         progress=progress_on_stderr(),
     )

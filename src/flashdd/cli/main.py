@@ -214,7 +214,8 @@ def compare(
     artifact: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Whose labeler is compared; by default that of the run or artifact."
+            metavar="DIR",
+            help="The run or artifact whose labeler is compared; by default the one that is compared.",
         ),
     ] = None,
     data: DataOption = None,

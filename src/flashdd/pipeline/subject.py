@@ -31,7 +31,7 @@ def open_subject(path: Path, data: str | None = None) -> Subject:
 
     Raises UsageError for any other folder, or where data are named that are not here; ArtifactError for a damaged one.
     """
-    subject = _opened(path)
+    subject = read_subject(path)
     source = str(subject.settings.get("data", {}).get("source"))
     if data is None and source != "digits" and "/" not in source and not Path(source).exists():
         raise UsageError(
@@ -40,7 +40,8 @@ def open_subject(path: Path, data: str | None = None) -> Subject:
     return subject
 
 
-def _opened(path: Path) -> Subject:
+def read_subject(path: Path) -> Subject:
+    """The run or artifact in folder `path`, wherever its data are; raises as `open_subject` does."""
     if (path / "record.json").is_file():
         record = Record.read(path / "record.json")
         settings = {key: value for key, value in record.config.items() if key != "resolved"}
