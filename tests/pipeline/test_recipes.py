@@ -71,9 +71,9 @@ def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Recor
 
 
 def _two_layers(scheme: str) -> str:
-    """The scheme's network, as deep as 8 pixels carry it; entropies and rates that three classes can have."""
+    """The scheme's network, as deep as 8 pixels carry it; entropies that three classes can have."""
     networks = scheme.replace("-3-w", "-2-w").replace("w64", "w12").replace("w48", "w12")
-    return networks.replace("h2.19", "h1.05").replace("-c4", "-c1") if scheme != "lpqld" else "lpqld@26x"
+    return networks.replace("h2.19", "h1.05").replace("-c4", "-c1")
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)

@@ -159,6 +159,13 @@ def test_the_page_shows_every_piece(full_page: str) -> None:
     assert {image["class"] for image in images} == {"pixels"}
 
 
+def test_a_search_says_what_it_costs(full_page: str) -> None:
+    assert (
+        "It costs as many operations as 0.87 epochs of the reference ResNet-18 on the real data (1.2e+14)."
+        in full_page
+    )
+
+
 def test_a_table_stands_beside_every_figure(full_page: str) -> None:
     ends = [svg.end() for svg in re.finditer(r"</svg></figure>", full_page)]
     assert len(ends) == 4

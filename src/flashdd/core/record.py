@@ -156,6 +156,8 @@ class Search(_Facts):
     candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
     chosen: Count
     seconds: Amount
+    flops: Amount | None = None
+    reference_epochs: Amount | None = None  # for which the reference could be trained instead
 
     @model_validator(mode="after")
     def _chosen_exists(self) -> Self:

@@ -23,7 +23,8 @@ from flashdd.training.evaluate import evaluate, logits_of
 
 MEMBERS_REVISION = 1
 """Of members and the labelers made of them: raised with either, and part of the key of searches over them."""
-_LOSSLESS_BITS = 8
+LOSSLESS_BITS = 8
+"""From so many on, rounding alone is enough: no refit."""
 _SPREAD_IMAGES = 5000  # at most
 _FILE = "labeler.safetensors"
 
@@ -134,7 +135,7 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
 def _member_stage(context: Context, network: Network, replica: int, snapshot: int, bits: int) -> StageResult:
     """One member alone, as a labeler; the record holds its logits' spread on validation images."""
     data, setup = network.data, context.setup
-    steps = 0 if bits >= _LOSSLESS_BITS else setup.config.labeler.refit_steps
+    steps = 0 if bits >= LOSSLESS_BITS else setup.config.labeler.refit_steps
     recipe = RefitRecipe(steps=steps, flip=setup.flip)
 
     def make(work: StageWork) -> dict[str, float]:

@@ -10,6 +10,7 @@ from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.labeler import Labeler
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.cost import Workload, reference_epochs, search_flops
 from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult
@@ -39,6 +40,9 @@ def build_record(
     """The record of a finished run, with every key that FORMAT.md lists."""
     setup = context.setup
     rows = [_student(row, students) for row in students]
+    work = Workload.of(
+        context, len(data.train.labels), len(data.val.labels), image_stage.record["num_images"]
+    )
     content = {
         "flashdd": __version__,
         "format": RECORD_FORMAT,
@@ -57,8 +61,8 @@ def build_record(
             **_size(setup.teacher_size.params, teacher_bytes(teacher), setup.teacher_size.macs),
             "accuracy": teacher.accuracy("test"),
         },
-        "teacher_search": _search(teacher_search),
-        "capacity": _search(capacity),
+        "teacher_search": _search(teacher_search, work, trained=True),
+        "capacity": _search(capacity, work, trained=False),
         "labeler": _labeler(setup, capacity, artifact),
         "throughput": [throughput],
         "students": rows,
@@ -147,8 +151,15 @@ def _size(params: int, num_bytes: int, macs: int) -> dict[str, int]:
     return {"params": params, "bytes": num_bytes, "macs": macs}
 
 
-def _search(result: SearchResult) -> dict[str, Any]:
-    return {"candidates": result.facts, "chosen": result.chosen, "seconds": result.stage.seconds}
+def _search(result: SearchResult, work: Workload, *, trained: bool) -> dict[str, Any]:
+    flops = search_flops(result.facts, work, trained=trained)
+    return {
+        "candidates": result.facts,
+        "chosen": result.chosen,
+        "seconds": result.stage.seconds,
+        "flops": flops,
+        "reference_epochs": reference_epochs(flops, work),
+    }
 
 
 def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dict[str, Any]:

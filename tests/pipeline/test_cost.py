@@ -1,0 +1,73 @@
+"""What a search costs: every part written out once by hand, and of the tiny run counted anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flashdd.core.record import Record
+from flashdd.models.count import size_of
+from flashdd.models.table import build
+from flashdd.pipeline.cost import Workload, reference_epochs, search_flops
+
+WORK = Workload(train=100, validation=10, views=50, proxy_macs=7, reference_macs=1000, refit_images=20)
+
+
+def _row(**changes: Any) -> dict[str, Any]:
+    return {"name": "a", "epochs": 2, "bits": 8, "num_members": 1, "macs": 5, "n": 0, "length": 1.0} | changes
+
+
+def test_a_candidate_trains_its_network_labels_with_it_and_trains_its_proxies() -> None:
+    training, labels = 6 * 5 * 2 * 100, 2 * 5 * (50 + 10)
+    assert search_flops([_row()], WORK, trained=False) == training + labels
+    proxies = 3 * (6 * 7 * 50 + 2 * 7 * 10)
+    assert search_flops([_row(n=3)], WORK, trained=False) == training + labels + proxies
+
+
+def test_settings_of_one_network_share_its_training_and_labels() -> None:
+    once = search_flops([_row()], WORK, trained=False)
+    assert search_flops([_row(), _row()], WORK, trained=False) == once
+
+
+def test_of_more_members_the_smaller_set_is_a_part() -> None:
+    alone, pair = _row(), _row(num_members=2, macs=10)
+    labels = 2 * 5 * 60 + 2 * 10 * 60
+    assert search_flops([alone, pair], WORK, trained=False) == 6 * 10 * 2 * 100 + labels
+
+
+def test_fewer_bits_cost_a_refit_to_the_float_logits_and_no_training() -> None:
+    labels = 2 * (2 * 5 * 60)
+    expected = 6 * 5 * 2 * 100 + (6 + 2) * 5 * 20 + labels
+    assert search_flops([_row(), _row(bits=4)], WORK, trained=False) == expected
+
+
+def test_a_teacher_was_trained_before_but_not_at_other_lengths() -> None:
+    whole, half = _row(bits=32), _row(bits=32, epochs=1, length=0.5)
+    labels = 2 * 5 * 60
+    assert search_flops([whole], WORK, trained=True) == labels
+    assert search_flops([whole, half], WORK, trained=True) == 2 * labels + 6 * 5 * 1 * 100
+
+
+def test_the_reference_costs_its_macs_three_times_over() -> None:
+    assert reference_epochs(6 * 1000 * 100 * 4, WORK) == 4.0
+
+
+def test_a_record_says_what_its_searches_cost(finished: tuple[Path, Record]) -> None:
+    _, record = finished
+    proxy = size_of(build("convnet-2-w4", num_classes=3, shape=(1, 8, 8), seed=0), (1, 8, 8)).macs
+    work = Workload(
+        train=record.data.num_train,
+        validation=record.data.num_val,
+        views=600,
+        proxy_macs=proxy,
+        reference_macs=record.reference.macs,
+        refit_images=4 * 128,
+    )
+    for search, trained in ((record.capacity, False), (record.teacher_search, True)):
+        assert search is not None
+        assert search.flops is not None
+        rows = [candidate.model_dump() for candidate in search.candidates]
+        assert search.flops == search_flops(rows, work, trained=trained)
+        assert search.reference_epochs == pytest.approx(reference_epochs(int(search.flops), work))
