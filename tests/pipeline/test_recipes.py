@@ -31,6 +31,7 @@ ONE_STEP = [
     ("labeler.refit_steps", 1),
     ("labeler.max_members", 2),
     ("search.temperatures", [4.0]),
+    ("search.lengths", [1.0]),
     ("search.patience", 1),
     ("student.seeds", 1),
     ("device", "cpu"),

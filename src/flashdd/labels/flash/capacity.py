@@ -220,10 +220,11 @@ def next_smaller(measured: Iterable[Measured], chosen: Measured) -> Candidate | 
 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
-    """The setting at which capacities are compared first: the whole training, the middle temperature and scale."""
+    """The setting at which capacities are compared first: the whole training, the middle temperature and scale, of two
+    the lower temperature."""
     whole = [setting for setting in settings if setting.length == _DEFAULT_LENGTH]
     ordered = sorted(whole, key=lambda setting: (setting.temperature, -setting.logit_scale))
-    return ordered[len(ordered) // 2]
+    return ordered[(len(ordered) - 1) // 2]
 
 
 def _vary(
