@@ -12,9 +12,9 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_tables_are_those_of_the_records() -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "readme_tables"), "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "result_tables"), "--check"]
     done = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
-    assert done.returncode == 0, f"run scripts/readme_tables {done.stderr}"
+    assert done.returncode == 0, f"run scripts/result_tables {done.stderr}"
 
 
 def test_the_tree_exists_and_captions_are_short() -> None:
