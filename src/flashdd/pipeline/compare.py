@@ -73,6 +73,31 @@ def compare(
     arguments and data show to be wrong, before any training, and where no row at all could be made.
     """
     commit = source_commit()
+    crossed = _checked(config, has_labeler=artifact is not None)
+    with started(crossed[0], out, cache=cache, progress=progress, finished=stages) as (context, data):
+        held = load(artifact) if artifact else None
+        if held is not None:
+            _check_artifact(held, data)
+        shipped = shipped_labeler(artifact) if artifact else None
+        contexts = [replace(context, setup=resolve(changed, context.setup.facts)) for changed in crossed]
+        sets = [_Set(context=each, data=data, held=held, shipped=shipped) for each in contexts]
+        _make_way(context, data)
+        rows, notes = _scheme_rows(config, sets, data)
+        for made in real_rows(contexts, data, student_statistics(shipped, data), config.compare.schemes):
+            rows.append({"ipc": None, **_kept(made)})
+        if not rows:
+            raise UsageError(f"compare.schemes: no row can be made. {' '.join(notes)} {_REMEDY}")
+        shipped_alone = comparison_ship(contexts[0], data, ship, held, sets[0].teacher)
+        extras = {"ship": shipped_alone, "artifact": None if held is None else _artifact_images(held)}
+        comparison = with_scores(_comparison(context, data, rows, notes, commit, extras))
+        write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
+        write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
+        comparison.write(context.out / "comparison.json")
+        return comparison
+
+
+def _checked(config: RunConfig, *, has_labeler: bool) -> list[RunConfig]:
+    """The configuration of every image set; UsageError for what arguments and data alone show to be wrong."""
     if set(config.compare.schemes) == {SHIP}:
         raise UsageError(f"compare.schemes: '{SHIP}' alone trains no student: name a label scheme beside it.")
     facts = check_source(source_options(config))
@@ -80,44 +105,31 @@ def compare(
     planned = [resolve(changed, facts) for changed in crossed]
     _check_names(planned)
     for setup, scheme in itertools.product(planned, config.compare.schemes):
-        check_scheme(scheme, setup, has_labeler=artifact is not None)
-    with started(crossed[0], out, cache=cache, progress=progress, finished=stages) as (context, data):
-        held = load(artifact) if artifact else None
-        if held is not None:
-            _check_artifact(held, data)
-        shipped = shipped_labeler(artifact) if artifact else None
-        setups = [resolve(changed, context.setup.facts) for changed in crossed]
-        sets = [
-            _Set(context=replace(context, setup=setup), data=data, held=held, shipped=shipped)
-            for setup in setups
-        ]
-        _make_way(context, data)
-        rows, notes = [], []
-        asked = [scheme for scheme in config.compare.schemes if scheme not in (*REAL, SHIP)]
-        views = (False, True) if config.compare.plain else (False,)
-        for entry, unaugmented, scheme in itertools.product(sets, views, asked):
-            shown = without_augmentation(entry.context) if unaugmented else entry.context
-            row = scheme_row(shown, entry.material, scheme)
-            if row is None:
-                notes.append(_not_made(scheme, entry, shown))
-                continue
-            made = train_row(shown, data, row, entry.material.statistics)
-            kept = {k: v for k, v in made.items() if k not in _DROPPED}
-            rows.append({"ipc": entry.ipc, **kept, **row_times(shown, row, made)})
-        notes += [note for note in map(replay_note, rows) if note is not None]
-        notes = list(dict.fromkeys(notes))  # students and protocols may share them
-        statistics = student_statistics(shipped, data)
-        for made in real_rows([entry.context for entry in sets], data, statistics, config.compare.schemes):
-            rows.append({"ipc": None, **{k: v for k, v in made.items() if k not in _DROPPED}})
-        if not rows:
-            raise UsageError(f"compare.schemes: no row can be made. {' '.join(notes)} {_REMEDY}")
-        shipped_alone = comparison_ship(sets[0].context, data, ship, held, sets[0].teacher)
-        extras = {"ship": shipped_alone, "artifact": None if held is None else _artifact_images(held)}
-        comparison = with_scores(_comparison(context, data, rows, notes, commit, extras))
-        write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
-        write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
-        comparison.write(context.out / "comparison.json")
-        return comparison
+        check_scheme(scheme, setup, has_labeler=has_labeler)
+    return crossed
+
+
+def _scheme_rows(
+    config: RunConfig, sets: Sequence[_Set], data: RealDataset
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of all label schemes on all image sets, and notes about those that are left out or do not replay."""
+    rows, notes = [], []
+    asked = [scheme for scheme in config.compare.schemes if scheme not in (*REAL, SHIP)]
+    views = (False, True) if config.compare.plain else (False,)
+    for entry, unaugmented, scheme in itertools.product(sets, views, asked):
+        shown = without_augmentation(entry.context) if unaugmented else entry.context
+        row = scheme_row(shown, entry.material, scheme)
+        if row is None:
+            notes.append(_not_made(scheme, entry, shown))
+            continue
+        made = train_row(shown, data, row, entry.material.statistics)
+        rows.append({"ipc": entry.ipc, **_kept(made), **row_times(shown, row, made)})
+    notes += [note for note in map(replay_note, rows) if note is not None]
+    return rows, list(dict.fromkeys(notes))  # students and protocols may share them
+
+
+def _kept(made: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in made.items() if key not in _DROPPED}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,33 @@ def ship_classifier(
     `artifact_bytes` that costs no more multiply-accumulates than the teacher, trained as the members are; and the
     teacher itself where it is of the family and fits.
     """
+    networks, rungs = _candidates(context, data, teacher, capacity, artifact_bytes)
+    best = max(networks, key=lambda name: networks[name].accuracy("val"))
+    labeler = single(networks[best])
+    searched = _searched(capacity)
+    trained = [name for name in networks if name not in searched and name != teacher.name]
+    return {
+        "name": best,
+        "bytes": len(labeler_bytes(labeler.cpu())),
+        "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
+        "val_accuracy": networks[best].accuracy("val"),
+        "budget_bytes": artifact_bytes,
+        "candidates": [
+            {"name": name, "bytes": rung.bytes, "val_accuracy": networks[name].accuracy("val")}
+            for name, rung in sorted(rungs.items(), key=lambda pair: pair[1].bytes)
+        ],
+        "seconds": sum(networks[name].stage.seconds for name in trained),
+    }
+
+
+def _candidates(
+    context: Context,
+    data: RealDataset,
+    teacher: Network,
+    capacity: SearchResult | None,
+    artifact_bytes: int,
+) -> tuple[dict[str, Network], dict[str, Rung]]:
+    """The trained candidates, and their sizes as packed."""
     setup = context.setup
     room = Room(
         shape=data.shape,
@@ -64,9 +91,7 @@ def ship_classifier(
         max_bytes=artifact_bytes,
         max_macs=setup.teacher_size.macs,
     )
-    measured = capacity.measured if capacity else []
-    searched = list(dict.fromkeys(entry.candidate.rung.name for entry in measured))
-    rungs = {name: room.rung(LabelerSpec.parse(name)) for name in searched}
+    rungs = {name: room.rung(LabelerSpec.parse(name)) for name in _searched(capacity)}
     rungs = {name: rung for name, rung in rungs.items() if rung.bytes <= artifact_bytes}
     tops = {rung.name: rung for rung in _tops(room)}
     networks: dict[str, Network] = {}
@@ -81,20 +106,13 @@ def ship_classifier(
     for name in rungs:
         if name not in networks:
             networks[name] = network_stage(context, data, name, setup.member_recipe)
-    best = max(networks, key=lambda name: networks[name].accuracy("val"))
-    labeler = single(networks[best])
-    return {
-        "name": best,
-        "bytes": len(labeler_bytes(labeler.cpu())),
-        "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
-        "val_accuracy": networks[best].accuracy("val"),
-        "budget_bytes": artifact_bytes,
-        "candidates": [
-            {"name": name, "bytes": rung.bytes, "val_accuracy": networks[name].accuracy("val")}
-            for name, rung in sorted(rungs.items(), key=lambda pair: pair[1].bytes)
-        ],
-        "seconds": sum(networks[name].stage.seconds for name in tops if name not in searched),
-    }
+    return networks, rungs
+
+
+def _searched(capacity: SearchResult | None) -> list[str]:
+    """The networks that the search trained, in the order of its table."""
+    measured = capacity.measured if capacity else []
+    return list(dict.fromkeys(entry.candidate.rung.name for entry in measured))
 
 
 def _tops(room: Room) -> list[Rung]:
