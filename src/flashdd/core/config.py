@@ -147,11 +147,11 @@ class LabelerSection(Section):
 class SearchSection(Section):
     """How capacity and settings are chosen; the full teacher gets the same search."""
 
-    temperatures: tuple[float, ...] = (4.0, 20.0)
+    temperatures: tuple[float, ...] = (1.0, 4.0, 20.0)
     """tried where the protocol takes the source's temperature"""
     logit_scales: tuple[float, ...] = (1.0, 2.0, 5.0)
     """tried where the protocol fixes the temperature"""
-    lengths: tuple[float, ...] = (0.25, 1.0)
+    lengths: tuple[float, ...] = (1.0,)
     """factors on a network's epochs of training, each with a schedule of its own; the teacher's too"""
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
