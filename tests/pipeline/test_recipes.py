@@ -31,7 +31,6 @@ ONE_STEP = [
     ("labeler.refit_steps", 1),
     ("labeler.max_members", 2),
     ("search.temperatures", [4.0]),
-    ("search.lengths", [1.0]),
     ("search.patience", 1),
     ("student.seeds", 1),
     ("device", "cpu"),
@@ -60,8 +59,7 @@ def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Recor
         ("images.dm.network", "convnet-2-w4-in"),
         ("images.dm.iterations", 1),
     ]
-    ipc = [1, 2] if "ipc" in recipe["compare"] else [2]
-    axes = [("compare.ipc", ipc), ("student.name", "convnet-2-w4"), ("teacher.name", "convnet-2-w8")]
+    axes = [("compare.ipc", [1, 2]), ("student.name", "convnet-2-w4"), ("teacher.name", "convnet-2-w8")]
     schemes = [_two_layers(scheme) for scheme in recipe["compare"]["schemes"]]
     source = [("data.source", "digits"), ("data.classes", ["0", "1", "2"]), ("compare.schemes", schemes)]
     config = build_config(recipe, [*ONE_STEP, *shrunk, *axes, *source])
@@ -69,7 +67,7 @@ def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Recor
     comparison = compare(config, tmp_path / "out", artifact=artifact, cache=tmp_path / "cache")
     sets = recipe["compare"].get("images") or [recipe["images"]["method"]]
     on_images = [scheme for scheme in schemes if scheme not in (*REAL, SHIP)]
-    assert len(comparison.rows) == len(ipc) * len(sets) * len(on_images) + len(set(schemes) & set(REAL))
+    assert len(comparison.rows) == 2 * len(sets) * len(on_images) + len(set(schemes) & set(REAL))
 
 
 def _two_layers(scheme: str) -> str:

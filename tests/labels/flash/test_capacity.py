@@ -57,11 +57,6 @@ def test_the_default_is_the_whole_training_at_the_middle_temperature() -> None:
     assert default_setting(SETTINGS) == DEFAULT
 
 
-def test_of_two_temperatures_the_default_is_the_lower_one_of_the_whole_training() -> None:
-    settings = [Setting(length=n, temperature=t, logit_scale=1.0) for n in (0.25, 1.0) for t in (4.0, 20.0)]
-    assert default_setting(settings) == Setting(length=1.0, temperature=4.0, logit_scale=1.0)
-
-
 def test_it_stops_after_two_rungs_without_gain() -> None:
     chain = _chain("a", 1, 2, 3, 4, 5)
     score = Scores({"a1": 0.5, "a2": 0.6, "a3": 0.55, "a4": 0.58, "a5": 0.9})

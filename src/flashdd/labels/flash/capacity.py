@@ -220,11 +220,10 @@ def next_smaller(measured: Iterable[Measured], chosen: Measured) -> Candidate | 
 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
-    """The setting at which capacities are compared first: the whole training, the middle temperature and scale, of two
-    the lower temperature."""
+    """The setting at which capacities are compared first: the whole training, the middle temperature and scale."""
     whole = [setting for setting in settings if setting.length == _DEFAULT_LENGTH]
     ordered = sorted(whole, key=lambda setting: (setting.temperature, -setting.logit_scale))
-    return ordered[(len(ordered) - 1) // 2]
+    return ordered[len(ordered) // 2]
 
 
 def _vary(
