@@ -44,6 +44,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     dials = len(setup.settings) // lengths + lengths - 2  # settings of a rung beside the default
     raised = max(0, search.finalist_seeds - search.seeds)
     most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
+    most += (lengths - 1) * rungs * search.seeds  # each other length may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     teacher = (1 + dials) * search.seeds + min(search.finalists, 1 + dials) * raised
     epochs = protocol.epochs(setup.num_images)

@@ -29,7 +29,7 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _STAGE_REVISION = 2
-_SEARCH_REVISION = 3
+_SEARCH_REVISION = 4
 
 
 def labels_of(

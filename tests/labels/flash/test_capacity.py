@@ -86,6 +86,49 @@ def test_settings_are_varied_one_dial_at_a_time() -> None:
     assert tried == {(1.0, 1.0), (1.0, 4.0), (1.0, 20.0), (0.5, 1.0)}
 
 
+def _at(length: float) -> Setting:
+    return replace(DEFAULT, length=length)
+
+
+LENGTHS = [_at(length) for length in (0.125, 0.25, 0.5, 1.0, 2.0)]
+
+
+def test_shorter_trainings_are_tried_as_long_as_they_gain() -> None:
+    score = Scores({"a1": 0.5}, {_at(0.5): 0.1, _at(0.25): 0.05, _at(0.125): 0.2, _at(2.0): -0.1})
+    measured, chosen = search([[_chain("a", 1)]], LENGTHS, score, BUDGET)
+    assert {setting.length for _, setting, _ in score.calls} == {1.0, 0.5, 0.25, 2.0}
+    assert measured[chosen].candidate.setting.length == 0.5
+
+
+def test_a_longer_training_is_tried_from_the_default_too() -> None:
+    score = Scores({"a1": 0.5}, {_at(2.0): 0.1})
+    measured, chosen = search([[_chain("a", 1)]], LENGTHS, score, BUDGET)
+    assert {setting.length for _, setting, _ in score.calls} == {1.0, 0.5, 2.0}
+    assert measured[chosen].candidate.setting.length == 2.0
+
+
+class Shorter(Scores):
+    """At the whole training the smallest is best; at half of it each rung gains 0.1 by the size of its name."""
+
+    def __call__(self, candidate: Candidate, seed: int) -> float:
+        gain = 0.1 * candidate.rung.bytes if candidate.setting.length == 0.5 else 0.0
+        return super().__call__(candidate, seed) + gain
+
+
+def test_a_family_that_leads_at_another_length_is_climbed_again_there() -> None:
+    families = [[_chain("a", 1, 2, 3, 4), _chain("b", 5)], [_chain("c", 1)]]
+    score = Shorter({"a1": 0.6, "a2": 0.5, "a3": 0.4, "a4": 0.45, "b5": 0.3, "c1": 0.2})
+    measured, chosen = search(families, LENGTHS, score, BUDGET)
+    halved = {name for name, setting, _ in score.calls if setting.length == 0.5}
+    assert halved == {"a1", "a2", "a3", "a4", "b5"}
+    assert measured[chosen].candidate.rung.name == "a4"  # 0.85; b5 0.8
+    assert measured[chosen].candidate.setting == _at(0.5)
+    assert ("a4", _at(0.25)) in {
+        (name, setting) for name, setting, _ in score.calls
+    }  # the new leader varies too
+    assert len(score.calls) == len(set(score.calls))
+
+
 def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:
     score = Scores({"a1": 0.5, "a2": 0.6, "a3": 0.7})
     measured, chosen = search([[_chain("a", 1, 2, 3)]], SETTINGS, score, BUDGET)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from flashdd.labels.flash.plan import Measurement, plan
 
@@ -108,7 +108,9 @@ def search(
 
     1. Climb the first chain of every family at the default setting, until `patience` rungs bring no gain; then the
        other chains of the family that leads.
-    2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature and scale, then length.
+    2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature and scale, then length, away
+       from the default for as long as it gains. Another length may want another size: while a new one leads, the
+       leader's family is climbed again at its setting.
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error of the best.
@@ -132,11 +134,13 @@ def search(
     tops = []
     for family in families:
         chain = [Candidate(rung=rung, setting=default) for rung in family[0]]
-        tops.append(best(climb(chain, measure, budget), 1)[0].mean)
+        climb(chain, measure, budget.patience)
+        tops.append(max(measured[candidate].mean for candidate in chain if candidate in measured))
     for chain_rungs in families[tops.index(max(tops))][1:]:
-        climb([Candidate(rung=rung, setting=default) for rung in chain_rungs], measure, budget)
+        climb([Candidate(rung=rung, setting=default) for rung in chain_rungs], measure, budget.patience)
     for entry in best(list(measured.values()), budget.finalists):
         _vary(entry.candidate.rung, settings, default, measure)
+    _climb_at_other_lengths(families, settings, measured, measure, budget)
     seeds = max(budget.seeds, budget.finalist_seeds)
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
     chosen = choose(raised)
@@ -230,10 +234,37 @@ def _vary(
     rung: Rung, settings: Sequence[Setting], default: Setting, measure: Callable[[Candidate], Measured]
 ) -> None:
     softness = [measure(Candidate(rung=rung, setting=s)) for s in settings if s.length == default.length]
-    found = best(softness, 1)[0].candidate.setting
-    for setting in settings:
-        if (setting.temperature, setting.logit_scale) == (found.temperature, found.logit_scale):
-            measure(Candidate(rung=rung, setting=setting))
+    _vary_length(best(softness, 1)[0], settings, measure)
+
+
+def _vary_length(
+    start: Measured, settings: Sequence[Setting], measure: Callable[[Candidate], Measured]
+) -> None:
+    """Shorter trainings than that of `start`, the longest of them first, until one brings no gain; then longer ones."""
+    rung, found = start.candidate.rung, start.candidate.setting
+    dial = [replace(found, length=length) for length in sorted({setting.length for setting in settings})]
+    here = dial.index(found)
+    for direction in (dial[:here][::-1], dial[here + 1 :]):
+        climb([Candidate(rung=rung, setting=s) for s in direction], measure, patience=1, above=start.mean)
+
+
+def _climb_at_other_lengths(
+    families: Sequence[Sequence[Sequence[Rung]]],
+    settings: Sequence[Setting],
+    measured: Mapping[Candidate, Measured],
+    measure: Callable[[Candidate], Measured],
+    budget: SearchBudget,
+) -> None:
+    climbed = {default_setting(settings).length}
+    while True:
+        lead = best(list(measured.values()), 1)[0].candidate
+        if lead.setting.length in climbed:
+            return
+        climbed.add(lead.setting.length)
+        family = next(family for family in families if any(lead.rung in chain for chain in family))
+        for chain in family:
+            climb([Candidate(rung=rung, setting=lead.setting) for rung in chain], measure, budget.patience)
+        _vary_length(best(list(measured.values()), 1)[0], settings, measure)
 
 
 def finalists(measured: Iterable[Measured], count: int) -> list[Measured]:
@@ -248,18 +279,20 @@ def finalists(measured: Iterable[Measured], count: int) -> list[Measured]:
 
 
 def climb(
-    chain: Sequence[Candidate], measure: Callable[[Candidate], Measured], budget: SearchBudget
-) -> list[Measured]:
-    """Measure a chain from its smallest candidate on; stop after `patience` in a row without a new best mean."""
-    reached: list[Measured] = []
-    top, without_gain = -math.inf, 0
+    chain: Sequence[Candidate],
+    measure: Callable[[Candidate], Measured],
+    patience: int,
+    above: float = -math.inf,
+) -> None:
+    """Measure a chain from its first candidate on; stop after `patience` in a row without a new best mean over
+    `above`."""
+    top, without_gain = above, 0
     for candidate in chain:
-        reached.append(measure(candidate))
-        without_gain = 0 if reached[-1].mean > top else without_gain + 1
-        top = max(top, reached[-1].mean)
-        if without_gain == budget.patience:
+        mean = measure(candidate).mean
+        without_gain = 0 if mean > top else without_gain + 1
+        top = max(top, mean)
+        if without_gain == patience:
             break
-    return reached
 
 
 def best(measured: Sequence[Measured], count: int) -> list[Measured]:
