@@ -60,11 +60,11 @@ def test_rows_are_compared_to_the_first_of_their_group(comparison: Comparison) -
         "images",
         "IPC",
         "labels",
-        "network's own, %",
-        "entropy, nats",
         "label bytes",
         "test accuracy, %",
         "to the first, points (95 %)",
+        "network's own, %",
+        "entropy, nats",
     ]
     columns = dict(zip(head, zip(*body, strict=True), strict=True))
     # 20 and 22 points over two seeds: 21 +- 12.706 * 1.414 / sqrt(2); other seeds are not paired

@@ -60,8 +60,8 @@ def verdicts(comparison: Comparison) -> list[str]:
 def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Column names, and a text for every cell; columns that say nothing are left out.
 
-    Image methods that were run with other settings than the published ones are marked. The last column is the
-    difference to the first row of the same images, IPC, student and protocol, paired over seeds.
+    Image methods that were run with other settings than the published ones are marked. Differences go to the first row
+    of the same images, IPC, student and protocol, paired over seeds.
     """
     rows = comparison.rows
     columns = {
@@ -101,17 +101,17 @@ def _first_scheme(comparison: Comparison) -> str:
 def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
     return {
         "labels": [scheme_words(row.scheme) for row in rows],
-        "network's own, %": [percent_text(row.network.accuracy) if row.network else "-" for row in rows],
-        "entropy, nats": [_entropy(row) for row in rows],
         "label bytes": [bytes_text(row.label_bytes) for row in rows],
+        "test accuracy, %": [accuracy_text(row.accuracy) for row in rows],
+        "to the first, points (95 %)": [cell for group in _groups(rows) for cell in _to_first(group, first)],
         "labels per second": [
             rate_text(row.labels_per_second) if row.labels_per_second else "-" for row in rows
         ],
         "time per epoch": [
             short_time_text(row.seconds_per_epoch) if row.seconds_per_epoch else "-" for row in rows
         ],
-        "test accuracy, %": [accuracy_text(row.accuracy) for row in rows],
-        "to the first, points (95 %)": [cell for group in _groups(rows) for cell in _to_first(group, first)],
+        "network's own, %": [percent_text(row.network.accuracy) if row.network else "-" for row in rows],
+        "entropy, nats": [_entropy(row) for row in rows],
     }
 
 
