@@ -87,3 +87,7 @@ def test_labelers_say_their_bits_and_members_where_these_are_news() -> None:
 )
 def test_times_of_any_size_have_two_figures(seconds: float, expected: str) -> None:
     assert text.short_time_text(seconds) == expected
+
+
+def test_one_stands_without_an_s() -> None:
+    assert (text.counted(1, "thread"), text.counted(2, "thread")) == ("1 thread", "2 threads")

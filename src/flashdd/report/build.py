@@ -146,7 +146,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     facts.append(
         (
             "Made on",
-            f"{where.device}, {where.cpu}, {where.threads} threads; "
+            f"{where.device}, {where.cpu}, {text.counted(where.threads, 'thread')}; "
             f"torch {where.torch}, flashdd {record.flashdd}",
         )
     )

@@ -18,6 +18,7 @@ from flashdd.report.tables import scheme_words
 from flashdd.report.text import (
     accuracy_text,
     bytes_text,
+    counted,
     difference_text,
     percent_text,
     points_text,
@@ -355,5 +356,5 @@ def _stored_contender(rows: Sequence[ComparedRow], size: int) -> Contender | Non
         return None
     words = f"{row_words(best)}, {bytes_text(best.label_bytes)}"
     if chosen is None:
-        words += f" (highest on test of {len(fitting)} row{'s' if len(fitting) > 1 else ''})"
+        words += f" (highest on test of {counted(len(fitting), 'row')})"
     return Contender(words=words, values=best.accuracy.values, chosen_on_test=chosen is None)

@@ -19,6 +19,7 @@ from flashdd.report.tables import images_words, markdown_lines, scheme_words
 from flashdd.report.text import (
     accuracy_text,
     bytes_text,
+    counted,
     difference_text,
     percent_text,
     rate_text,
@@ -156,7 +157,7 @@ def comparison_page(comparison: Comparison) -> str:
             "Data",
             f"{data.name}: {data.num_classes} classes, {' x '.join(map(str, data.shape))}, {data.codec or ''}",
         ),
-        ("Made on", f"{where.device}, {where.cpu}, {where.threads} threads; torch {where.torch}"),
+        ("Made on", f"{where.device}, {where.cpu}, {counted(where.threads, 'thread')}; torch {where.torch}"),
         ("flashdd", f"{comparison.flashdd}" + (f", commit {where.commit}" if where.commit else "")),
     ]
     if ship := comparison.ship:

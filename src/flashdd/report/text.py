@@ -37,6 +37,11 @@ def bytes_text(num_bytes: int) -> str:
     return _scaled(num_bytes, "B")
 
 
+def counted(number: int, noun: str) -> str:
+    """1, "thread" -> "1 thread"; 2, "thread" -> "2 threads"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def count_text(count: int) -> str:
     """658000 -> "658.0 K", 999 -> "999"."""
     return _scaled(count, "").strip()
