@@ -1,4 +1,4 @@
-"""Labels per second by a clock of our own, and the arithmetic of a student's epoch."""
+"""Labels per second, by a clock of our own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flashdd.data.views import ViewBatch
 from flashdd.pipeline import speed
-from flashdd.pipeline.speed import measured_rate, seconds_per_epoch
+from flashdd.pipeline.speed import measured_rate
 from flashdd.training.source import LabelSource, every_image
 
 
@@ -59,11 +59,3 @@ def test_batches_of_different_length_are_counted_as_they_are(monkeypatch: pytest
     monkeypatch.setattr(speed, "_SECONDS", 2.0)
     source = _Slow([1.0])
     assert measured_rate(source, [_batch(10), _batch(2)], clock=lambda: source.now) == pytest.approx(6)
-
-
-def test_an_epochs_seconds_are_the_trainings_share() -> None:
-    """Two students of 500 passes over 100 images in 40 and 60 seconds; labels at 1,000 a second add a tenth."""
-    whole = seconds_per_epoch([40.0, 60.0], passes=50_000, num_images=100)
-    assert whole == pytest.approx(0.1)
-    online = seconds_per_epoch([40.0, 60.0], passes=50_000, num_images=100, labels_per_second=1_000.0)
-    assert online == pytest.approx(0.2)

@@ -15,7 +15,6 @@ from rich.table import Table
 from flashdd.cli.progress import progress_on_stderr
 from flashdd.core.config import RunConfig, build_config, parse_setting, read_recipe
 from flashdd.core.device import tune_allocator
-from flashdd.core.errors import UsageError
 from flashdd.core.record import Record
 from flashdd.report.comparison import comparison_cells, verdicts
 from flashdd.report.scores import side_tables
@@ -116,26 +115,17 @@ def compare(
     """Compare, and show the table."""
     tune_allocator()
     from flashdd.pipeline.compare import compare as run_comparison
-    from flashdd.pipeline.subject import Subject, open_subject, read_subject
+    from flashdd.pipeline.subject import compared_subject
 
-    held = Subject(settings={})
-    if subject is not None and not subject.exists() and subject.suffix != ".toml":
-        raise UsageError(
-            f"{subject} does not exist: give the folder of a run or of an artifact, or a recipe (.toml)."
-        )
-    if subject is not None and subject.is_dir():
-        held = open_subject(subject, flags["data.source"])
-    elif subject is not None:
-        held = Subject(settings=read_recipe(subject))
+    held = compared_subject(subject, artifact, flags["data.source"])
     origin = f"{subject}: " if subject and not subject.is_dir() else ""
     config = build_config(held.settings, _chosen(flags, settings), origin=origin)
-    lender = held if artifact is None else read_subject(artifact)
     comparison = run_comparison(
         config,
         out,
-        artifact=lender.artifact,
-        stages=lender.stages,
-        ship=lender.ship,
+        artifact=held.artifact,
+        stages=held.stages,
+        ship=held.ship,
         cache=cache,
         progress=progress_on_stderr(),
     )

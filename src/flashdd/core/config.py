@@ -152,7 +152,9 @@ class SearchSection(Section):
     logit_scales: tuple[float, ...] = (1.0, 2.0, 5.0)
     """tried where the protocol fixes the temperature"""
     lengths: tuple[float, ...] = (1.0,)
-    """factors on a network's epochs of training, each with a schedule of its own; the teacher's too"""
+    """factors on a labeler's epochs of training, each with a schedule of its own"""
+    teacher_lengths: tuple[float, ...] | None = None
+    """the same of the full teacher; by default `lengths`"""
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
     finalists: int = Field(default=2, ge=1)
@@ -163,9 +165,11 @@ class SearchSection(Section):
     student: str | None = None
     """architecture of the proxies; by default the smaller of the run's student and `convnet-3-w32`"""
 
-    @field_validator("temperatures", "logit_scales", "lengths")
+    @field_validator("temperatures", "logit_scales", "lengths", "teacher_lengths")
     @classmethod
-    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+    def _positive(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is None:
+            return None
         if not values or any(value <= 0 for value in values):
             raise ValueError("needs at least one number, all above 0")
         return values
@@ -179,9 +183,11 @@ class SearchSection(Section):
             )
         return values
 
-    @field_validator("lengths")
+    @field_validator("lengths", "teacher_lengths")
     @classmethod
-    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+    def _ascending(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is None:
+            return None
         if 1.0 not in values or sorted(set(values)) != list(values):
             raise ValueError("needs ascending factors, each once, 1.0 among them")
         return values

@@ -46,13 +46,17 @@ class CommitteeMember(Facts):
 
 
 class LabelNetwork(Facts):
-    """The network behind a row whose scheme is a network's name; of a committee, the mean of its networks."""
+    """The network behind a row: that the scheme names, the full teacher, the labeler, or whose labels are stored; of a
+    committee, the mean of its networks."""
 
     params: Positive
     macs: Positive
     accuracy: Fraction  # test
     val_accuracy: Fraction
     temperature: Ratio
+    name: str | None = None  # absent where the scheme is its name
+    epochs: Positive | None = None  # of its training; as name, and absent for a labeler
+    logit_scale: Ratio | None = None  # as name
     bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
     num_members: Positive | None = None  # as bits
     entropy: Amount | None = None  # mean over all labels, nats; absent where labels are made at every step

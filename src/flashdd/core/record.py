@@ -25,6 +25,8 @@ from flashdd.core.scores import Ranking, Score, Spread
 from flashdd.core.simulated import SimulatedLabeler, SimulatedScheme, SimulatedTask
 
 RECORD_FORMAT = 1
+CLAIMING_SEEDS = 5
+"""Below so many a difference shows its interval and is not claimed."""
 
 # 97.5 % quantiles of Student's t for 1..30 degrees of freedom (Abramowitz and Stegun, table 26.10).
 _T_975 = (
@@ -267,6 +269,14 @@ class ComparedRow(StudentRow):
     image_passes: Positive | None = None  # of real images at equal passes
 
 
+class ComparedLabeler(_Facts):
+    """The labeler of a comparison."""
+
+    name: str  # the architectures of its members
+    bytes: Positive
+    sha256: str  # of its file
+
+
 class ArtifactImages(_Facts):
     """The images in the artifact whose labeler is compared, as rows name them."""
 
@@ -281,6 +291,7 @@ class Comparison(_File):
     data: DataFacts
     rows: tuple[ComparedRow, ...]
     notes: tuple[str, ...] = ()
+    labeler: ComparedLabeler | None = None
     ship: ShipFacts | None = None  # at the bytes of the artifact whose labeler is compared
     artifact: ArtifactImages | None = (
         None  # None without an artifact, or where its images were made elsewhere

@@ -23,8 +23,10 @@ SCHEMES: Mapping[str, type[Scheme]] = {
     scheme.kind: scheme for scheme in (Static, Stored, Lpld, Lpqld, Hald, Lowrank, Vq)
 }
 
+STORED_REVISION = 3
+"""Of what the schemes write: raised whenever the same logits become other files, and part of every key with them."""
 _FLOAT_BITS, _COARSE_BITS = 16, 4
-SHORTLISTED = 6
+SHORTLISTED = 8
 """The most schemes that `shortlist` keeps."""
 
 
@@ -127,16 +129,16 @@ def equal_bytes(budget: int, subject: Subject, *, epochs: int, temperature: floa
 
 
 def shortlist(candidates: Sequence[Scheme], num_images: int) -> list[Scheme]:
-    """Of what `equal_bytes` lists for `num_images` images, one setting for every scheme, so that each can be scored.
+    """Of what `equal_bytes` lists for `num_images` images, few settings of every scheme, so that each can be scored.
 
-    Float16 and 4-bit epochs (where 4 bits do not fit, the finest that do); LPLD; and of LPQLD, low rank and VQ the
+    Float16 epochs, and those of 4, 3 and 2 bits, as many as fit; LPLD; and of LPQLD, low rank and VQ the
     most classes, components or codewords that fit while at least as many views have a label as with 4 bits: a finer
     label that covers less than plain rounding to 4 bits does compresses nothing. Where none covers as many, the setting
     that covers most. No paper gives such a rule; it looks at sizes alone.
     """
     stored = [scheme for scheme in candidates if isinstance(scheme, Stored)]
     coarse = [scheme for scheme in stored if scheme.bits <= _COARSE_BITS]
-    kept: list[Scheme] = [*(scheme for scheme in stored if scheme.bits == _FLOAT_BITS), *coarse[:1]]
+    kept: list[Scheme] = [*(scheme for scheme in stored if scheme.bits == _FLOAT_BITS), *coarse]
     enough = num_labels(coarse[0], num_images) if coarse else 0
     for kind in (Lpld, Lpqld, Lowrank, Vq):
         settings = [scheme for scheme in candidates if isinstance(scheme, kind)]

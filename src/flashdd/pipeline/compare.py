@@ -15,6 +15,7 @@ from flashdd.core.config import RunConfig
 from flashdd.core.device import environment
 from flashdd.core.errors import UsageError
 from flashdd.core.files import read_json, write_atomic
+from flashdd.core.plugins import is_plugin
 from flashdd.core.progress import Progress
 from flashdd.core.record import RECORD_FORMAT, Comparison, ShipFacts
 from flashdd.core.stages import StageResult
@@ -24,20 +25,13 @@ from flashdd.images.table import METHODS, method_of
 from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
+from flashdd.pipeline.material import Material, Shipped, shipped_labeler, student_statistics
 from flashdd.pipeline.package import image_settings
 from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.realrows import REAL, real_rows
 from flashdd.pipeline.record import caveats, data_facts, plain, resolved_config
 from flashdd.pipeline.rows import train_row
-from flashdd.pipeline.schemes import (
-    SHIP,
-    Material,
-    Shipped,
-    check_scheme,
-    scheme_row,
-    shipped_labeler,
-    student_statistics,
-)
+from flashdd.pipeline.schemes import SHIP, check_scheme, scheme_row
 from flashdd.pipeline.scores import with_scores, without_augmentation
 from flashdd.pipeline.search import SearchResult, teacher_search
 from flashdd.pipeline.setup import FOREIGN, Setup, resolve, source_options
@@ -50,7 +44,7 @@ _REMEDY = (
     "Name a scheme that keeps no labels beforehand (hard, labeler or a network), or give replayable views "
     "(views.mix=cutmix) and a larger budget."
 )
-_DROPPED = ("curves", "confusion", "training_seconds")
+_DROPPED = ("curves", "confusion")
 
 
 def compare(
@@ -81,14 +75,18 @@ def compare(
         shipped = shipped_labeler(artifact) if artifact else None
         contexts = [replace(context, setup=resolve(changed, context.setup.facts)) for changed in crossed]
         sets = [_Set(context=each, data=data, held=held, shipped=shipped) for each in contexts]
-        _make_way(context, data)
+        _make_way(context, data, shipped)
         rows, notes = _scheme_rows(config, sets, data)
         for made in real_rows(contexts, data, student_statistics(shipped, data), config.compare.schemes):
             rows.append({"ipc": None, **_kept(made)})
         if not rows:
             raise UsageError(f"compare.schemes: no row can be made. {' '.join(notes)} {_REMEDY}")
         shipped_alone = comparison_ship(contexts[0], data, ship, held, sets[0].teacher)
-        extras = {"ship": shipped_alone, "artifact": None if held is None else _artifact_images(held)}
+        extras = {
+            "labeler": _labeler_facts(shipped),
+            "ship": shipped_alone,
+            "artifact": None if held is None else _artifact_images(held),
+        }
         comparison = with_scores(_comparison(context, data, rows, notes, commit, extras))
         write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
         write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
@@ -123,7 +121,7 @@ def _scheme_rows(
             notes.append(_not_made(scheme, entry, shown))
             continue
         made = train_row(shown, data, row, entry.material.statistics)
-        rows.append({"ipc": entry.ipc, **_kept(made), **row_times(shown, row, made)})
+        rows.append({"ipc": entry.ipc, **_kept(made), **row_times(shown, row)})
     notes += [note for note in map(replay_note, rows) if note is not None]
     return rows, list(dict.fromkeys(notes))  # students and protocols may share them
 
@@ -166,12 +164,15 @@ class _Set:
         setup, held = self.context.setup, self.held
         if held is None or setup.foreign:
             return False
-        made = held.provenance["images"]
-        return (made["method"], held.image_set.ipc, made.get("settings"), held.provenance["seed"]) == (
-            setup.method,
-            setup.ipc,
-            image_settings(setup),
-            setup.config.seed,
+        if is_plugin("image method", setup.method):  # its code may have changed since
+            return False
+        made, seed = held.provenance["images"], held.provenance["seed"]
+        facts = made["method"], held.image_set.ipc, made.get("settings"), seed
+        drawn = held.provenance["data"]["num_train"], held.provenance.get("teacher")
+        teacher = setup.config.teacher.name if method_of(setup.method).teacher else drawn[1]
+        return (*facts, *drawn) == (
+            *(setup.method, setup.ipc, image_settings(setup), setup.config.seed),
+            *(len(self.data.train.labels), teacher),
         )
 
     @cached_property
@@ -259,10 +260,19 @@ def _config(context: Context, data: RealDataset) -> dict[str, Any]:
     return {**resolved_config(context.setup, data), "compare": axes}
 
 
-def _make_way(context: Context, data: RealDataset) -> None:
-    """comparison.json stands for a finished comparison: one of another configuration goes."""
+def _labeler_facts(shipped: Shipped | None) -> dict[str, Any] | None:
+    return (
+        None if shipped is None else {"name": shipped.name, "bytes": shipped.bytes, "sha256": shipped.sha256}
+    )
+
+
+def _make_way(context: Context, data: RealDataset, shipped: Shipped | None) -> None:
+    """comparison.json stands for a finished comparison: one of another configuration or labeler goes."""
     path = context.out / "comparison.json"
-    if path.exists() and read_json(path).get("config") != _config(context, data):
+    if not path.exists():
+        return
+    found = read_json(path)
+    if (found.get("config"), found.get("labeler")) != (_config(context, data), _labeler_facts(shipped)):
         path.unlink()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from flashdd.core.plugins import own_part
 from flashdd.core.stages import StageWork
 from flashdd.data.dataset import RealDataset
-from flashdd.labels.catalog import equal_bytes, open_labels, shortlist
+from flashdd.labels.catalog import STORED_REVISION, equal_bytes, open_labels, shortlist
 from flashdd.labels.scheme import Scheme, Subject
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.search import ProxyJob, train_proxy
@@ -25,7 +25,7 @@ _NAME = "stored-within"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherLabels:
+class LabelsToStore:
     """What is to be stored: logits (epochs, N, classes) on demand, their temperature, and what they were made of."""
 
     logits: Callable[[], Tensor]
@@ -42,28 +42,26 @@ class BestStored:
 
 
 def best_within(
-    context: Context, data: RealDataset, subject: Subject, teacher: TeacherLabels, budget: int
+    context: Context, data: RealDataset, subject: Subject, labels: LabelsToStore, budget: int
 ) -> BestStored | None:
     """The scheme of stored labels within `budget` bytes with the best proxy students; None where none fits.
 
-    Candidates are those of `labels.catalog.shortlist`, at most six, and each is scored as the searches score theirs: by
+    Candidates are those of `labels.catalog.shortlist`, and each is scored as the searches score theirs: by
     `search.seeds` proxy students on the validation split, seeds paired across candidates. The highest mean wins, of
     equal ones the fewest bytes: a rival is given its best, so no standard error is granted to smaller ones. The cost is
-    that of at most 6 x `search.seeds` proxy students (12 by default); a killed choice loses one of them.
+    that of at most 8 x `search.seeds` proxy students (16 by default); a killed choice loses one of them.
     """
     epochs = context.setup.protocol.epochs(subject.images.num_images)
-    listed = equal_bytes(budget, subject, epochs=epochs, temperature=teacher.temperature)
+    listed = equal_bytes(budget, subject, epochs=epochs, temperature=labels.temperature)
     candidates = shortlist(listed, subject.images.num_images)
     if not candidates:
         return None
-    sizes = [
-        scheme.bytes_of(subject, epochs=epochs, temperature=teacher.temperature) for scheme in candidates
-    ]
+    sizes = [scheme.bytes_of(subject, epochs=epochs, temperature=labels.temperature) for scheme in candidates]
     setup = context.setup
 
     def make(work: StageWork) -> dict[str, Any]:
         rows = [
-            _scored(context, data, subject, teacher, scheme, size, work)
+            _scored(context, data, subject, labels, scheme, size, work)
             for scheme, size in zip(candidates, sizes, strict=True)
         ]
         return {"candidates": rows, "chosen": best_candidate(rows), "budget_bytes": budget}
@@ -73,8 +71,9 @@ def best_within(
         revision=_REVISION,
         config={
             "candidates": [scheme.name for scheme in candidates],
+            "stored": STORED_REVISION,
             "budget": budget,
-            "temperature": teacher.temperature,
+            "temperature": labels.temperature,
             "seeds": setup.config.search.seeds,
             "protocol": setup.protocol.to_json(),
             "proxy": [setup.proxy, own_part("model", setup.proxy)],
@@ -83,7 +82,7 @@ def best_within(
             "precision": setup.config.precision,
         },
         inputs={
-            **teacher.inputs,
+            **labels.inputs,
             "images": subject.content_hash,
             "data": data.content_hash,
             "split": f"{len(data.val.labels)}",
@@ -105,7 +104,7 @@ def _scored(
     context: Context,
     data: RealDataset,
     subject: Subject,
-    teacher: TeacherLabels,
+    labels: LabelsToStore,
     scheme: Scheme,
     size: int,
     work: StageWork,
@@ -116,7 +115,7 @@ def _scored(
     @cache
     def opened() -> LabelSource:
         folder = work.folder / "checkpoints" / "labels" / scheme.name  # goes when the stage is done
-        scheme.write(folder, teacher.logits(), subject, temperature=teacher.temperature)
+        scheme.write(folder, labels.logits(), subject, temperature=labels.temperature)
         return open_labels(folder, subject)
 
     def train(seed: int) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flashdd.core.config import RunConfig
 from flashdd.core.device import resolve_device
 from flashdd.data.sources import check_source
 from flashdd.labels.catalog import SHORTLISTED
+from flashdd.labels.flash.capacity import Setting
 from flashdd.pipeline.setup import Setup, resolve, source_options
 
 
@@ -40,13 +42,13 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     height, width = facts.shape[1:]
     search = config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
-    lengths = len(search.lengths)
-    dials = len(setup.settings) // lengths + lengths - 2  # settings of a rung beside the default
+    lengths, dials = _dials(setup.settings)
+    _, teacher_dials = _dials(setup.teacher_settings)
     raised = max(0, search.finalist_seeds - search.seeds)
     most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
     most += (lengths - 1) * rungs * search.seeds  # each other length may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
-    teacher = (1 + dials) * search.seeds + min(search.finalists, 1 + dials) * raised
+    teacher = (1 + teacher_dials) * search.seeds + min(search.finalists, 1 + teacher_dials) * raised
     epochs = protocol.epochs(setup.num_images)
     return [
         (
@@ -73,6 +75,12 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         ("ship", "the best network that fits the bytes of the whole artifact"),
     ]
+
+
+def _dials(settings: Sequence[Setting]) -> tuple[int, int]:
+    """Lengths of training, and settings that a rung is tried at beside the default, one dial at a time."""
+    lengths = len({setting.length for setting in settings})
+    return lengths, len(settings) // lengths + lengths - 2
 
 
 def _variants(setup: Setup) -> int:

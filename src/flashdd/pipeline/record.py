@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flashdd import __version__
-from flashdd.core.record import RECORD_FORMAT, Record, paired_difference
+from flashdd.core.record import CLAIMING_SEEDS, RECORD_FORMAT, Record, paired_difference
 from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.labeler import Labeler
@@ -16,7 +16,6 @@ from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult
 from flashdd.pipeline.setup import Setup
 
-_CLAIMING_SEEDS = 5
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 _OPTIONAL = ("equal_bytes",)
 
@@ -217,9 +216,9 @@ def caveats(context: Context, data: RealDataset) -> list[str]:
             "Hard labels, and stored ones that are no logits, train with cross-entropy: the protocol's loss compares "
             "logits."
         )
-    if context.setup.config.student.seeds < _CLAIMING_SEEDS:
+    if context.setup.config.student.seeds < CLAIMING_SEEDS:
         notes.append(
-            f"Differences at fewer than {_CLAIMING_SEEDS} seeds show their interval; none of them is claimed."
+            f"Differences at fewer than {CLAIMING_SEEDS} seeds show their interval; none of them is claimed."
         )
     if context.device.type == "cpu":
         notes.append("CPU-sized: trained and timed on a CPU.")

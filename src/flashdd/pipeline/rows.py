@@ -68,7 +68,6 @@ def train_row(
         "accuracy": Accuracy.of([student["accuracy"] for student in students]),
         "best_epoch": Accuracy.of([max(value for _, value in student["curve"]) for student in students]),
         "seconds": sum(cell.seconds for cell in cells),
-        "training_seconds": [student["training_seconds"] for student in students],
         "curves": [student["curve"] for student in students],
         "confusion": students[0]["confusion"],
         **row.facts,

@@ -17,12 +17,12 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
+from flashdd.pipeline.material import Material, shipped_labeler
 from flashdd.pipeline.members import labeler_stage
 from flashdd.pipeline.package import artifact_stage, publish
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import build_record, figures_of, resolved_config
 from flashdd.pipeline.reportfiles import write_report_files
-from flashdd.pipeline.schemes import Material, shipped_labeler
 from flashdd.pipeline.search import SearchResult, capacity_search, design_of, labels_stage, teacher_search
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started

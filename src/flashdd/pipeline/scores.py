@@ -18,7 +18,7 @@ from flashdd.students.metrics import (
     label_robust_score,
 )
 
-_RANDOM = "random"
+_RANDOM, _HARD = "random", "hard"
 Values = tuple[float, ...]
 _Cell = tuple[str, str, int | None, str, str]  # scheme, images, IPC, student, protocol
 
@@ -59,9 +59,10 @@ def scores(rows: Sequence[ComparedRow]) -> tuple[list[Score], list[str]]:
     """The scores of every row on an image set, and phrases that say which rows are missing for the others.
 
     HLR: real data as a whole with hard labels (trained once, so its one value stands for every seed) less hard labels
-    on the same images. IOR: the row less the same labels on random real images of the same number. LRS: of the two, at
+    on the same images. IOR: the row less the same scheme on random real images of the same number. LRS: of the two, at
     weight .5. ARS: IOR with and without augmentation, at weight .5. All of one student, and of one protocol but for
-    the whole of the real data. A row of which no score can be had is left out.
+    the whole of the real data. A row of which no score can be had is left out, and random images have HLR alone, once:
+    they gain nothing over themselves.
     """
     table = {
         (row.scheme, row.images, row.ipc, row.student, row.protocol): row.accuracy.values for row in rows
@@ -70,7 +71,11 @@ def scores(rows: Sequence[ComparedRow]) -> tuple[list[Score], list[str]]:
     found: list[Score] = []
     missing: dict[str, None] = {}
     for row in rows:
-        if row.images in REAL or row.protocol.endswith(PLAIN):
+        if (
+            row.images in REAL
+            or row.protocol.endswith(PLAIN)
+            or (row.images == _RANDOM and row.scheme != _HARD)
+        ):
             continue
         score, lacking = _score(row, table, whole)
         missing |= dict.fromkeys(lacking)
@@ -86,17 +91,17 @@ def _score(row: ComparedRow, table: dict[_Cell, Values], whole: dict[str, Values
     def look(scheme: str, images: str, protocol: str = row.protocol) -> Values | None:
         return table.get((scheme, images, row.ipc, row.student, protocol))
 
-    real, hard = whole.get(row.student), look("hard", row.images)
+    real, hard = whole.get(row.student), look(_HARD, row.images)
     random = look(row.scheme, _RANDOM)
     plain, random_plain = (look(row.scheme, name, row.protocol + PLAIN) for name in (row.images, _RANDOM))
     hlr = ior = lrs = ars = None
     if real is not None and hard is not None:
         hlr = [hard_label_recovery(a, b) for a, b in zip(_for_each(real, hard), hard, strict=True)]
-    if random is not None:
+    if random is not None and row.images != _RANDOM:
         ior = [improvement_over_random(a, b) for a, b in zip(own, random, strict=True)]
     if hlr is not None and ior is not None:
         lrs = [label_robust_score(a, b) for a, b in zip(hlr, ior, strict=True)]
-    if random is not None and plain is not None and random_plain is not None:
+    if ior is not None and random is not None and plain is not None and random_plain is not None:
         ars = [
             augmentation_robust_score(
                 distilled_augmented=a, random_augmented=b, distilled_plain=c, random_plain=d

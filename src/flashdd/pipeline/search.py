@@ -29,7 +29,8 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _STAGE_REVISION = 2
-_SEARCH_REVISION = 4
+_SEARCH_REVISION = 3
+_LENGTHS_REVISION = 1  # of how lengths are tried, part of the key where there are several
 
 
 def labels_of(
@@ -95,11 +96,12 @@ class SearchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Labelers:
-    """What a search chooses from. prepare: makes the networks of a rung and length; labels, accuracy (validation): of
-    these; epochs: of a length."""
+    """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
+    length; labels, accuracy (validation): of these; epochs: of a length."""
 
     families: Sequence[Sequence[Sequence[Rung]]]
     variants: Variants | None
+    settings: Sequence[Setting]
     prepare: Callable[[Rung, float], Any]
     labels: Callable[[Rung, float], Labels]
     accuracy: Callable[[Rung, float], float]
@@ -125,6 +127,7 @@ def teacher_search(
     choices = _Labelers(
         families=[[[rung]]],
         variants=None,
+        settings=context.setup.teacher_settings,
         prepare=labels,
         labels=labels,
         accuracy=lambda rung, length: teacher(length).accuracy("val"),
@@ -149,6 +152,7 @@ def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> Se
     choices = _Labelers(
         families=context.setup.families,
         variants=context.setup.variants,
+        settings=context.setup.settings,
         prepare=made,
         labels=labels,
         accuracy=lambda rung, length: made(rung, length).accuracy("val"),
@@ -183,7 +187,7 @@ def _search_stage(
 
     def make(work: StageWork) -> Any:
         proxies = _Proxies(context, data, images, work, name, choices)
-        measured, chosen = search(choices.families, setup.settings, proxies.score, budget, choices.variants)
+        measured, chosen = search(choices.families, choices.settings, proxies.score, budget, choices.variants)
         return {"rows": [_facts(entry, choices) for entry in measured], "chosen": chosen}
 
     stage = context.local.make(
@@ -191,8 +195,9 @@ def _search_stage(
         revision=_SEARCH_REVISION,
         config={
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
-            "settings": [[s.length, s.temperature, s.logit_scale] for s in setup.settings],
-            "search": options.model_dump(mode="json"),
+            "settings": [[s.length, s.temperature, s.logit_scale] for s in choices.settings],
+            "search": options.model_dump(mode="json", exclude={"teacher_lengths"}),  # in the settings
+            **({"lengths": _LENGTHS_REVISION} if len({s.length for s in choices.settings}) > 1 else {}),
             "labeler": setup.config.labeler.model_dump(mode="json") if choices.variants else None,
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),

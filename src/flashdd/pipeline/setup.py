@@ -5,6 +5,7 @@ What arguments and data alone show to be wrong is refused here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Setup:
 
     families: per stem the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
     in ascending order. variants: what a rung may become within both. foreign: an image set that was made elsewhere.
-    image_counts: distilled images of every class.
+    image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher.
     """
 
     config: RunConfig
@@ -53,6 +54,7 @@ class Setup:
     max_macs: int
     families: tuple[tuple[tuple[Rung, ...], ...], ...]
     settings: tuple[Setting, ...]
+    teacher_settings: tuple[Setting, ...]
     variants: Variants
     member_recipe: ClassifierRecipe
     teacher_recipe: ClassifierRecipe
@@ -164,7 +166,8 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         budget_bytes=budget,
         max_macs=max_macs,
         families=labeler_families(config, yardstick, room),
-        settings=_settings(config, protocol),
+        settings=_settings(config, protocol, config.search.lengths),
+        teacher_settings=_settings(config, protocol, config.search.teacher_lengths or config.search.lengths),
         variants=variants_of(config, room),
         member_recipe=_member_recipe(config, facts, flip),
         teacher_recipe=ClassifierRecipe(
@@ -226,8 +229,7 @@ def _proxy(student: str, size: Size, shape: Shape, classes: int) -> str:
     return student if size.macs <= size_of_name(small, num_classes=classes, shape=shape).macs else small
 
 
-def _settings(config: RunConfig, protocol: Protocol) -> tuple[Setting, ...]:
-    lengths = config.search.lengths
+def _settings(config: RunConfig, protocol: Protocol, lengths: Sequence[float]) -> tuple[Setting, ...]:
     if protocol.temperature is None:
         return tuple(
             Setting(length=length, temperature=temperature, logit_scale=1.0)

@@ -9,53 +9,42 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, final
 
 import torch
+from torch import Tensor
 
+from flashdd.core.plugins import own_part
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.views import ViewBatch, ViewMaker
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.rows import LONGEST_NAME, Opened, Row
+from flashdd.students.train import StudentTask, train_student
 from flashdd.training.order import BatchOrder
 from flashdd.training.protocols import Protocol
-from flashdd.training.source import LabelSource
+from flashdd.training.source import LabelSource, every_image
 
 _REVISION = 1
 _SECONDS = 0.2
 _REPEATS = 5
 _BATCHES = 4
+_WARM_UP, _STEPS = 3, 12
 
 
-def row_times(context: Context, row: Row, made: dict[str, Any]) -> dict[str, float]:
-    """`labels_per_second` and `seconds_per_epoch` of a finished row, as the record has them.
+def row_times(context: Context, row: Row) -> dict[str, float]:
+    """`labels_per_second` and `seconds_per_epoch` of a row, as the record has them.
 
-    made: what `train_row` returned. An epoch is one pass over the distilled images. Its seconds are those of the
-    students' training steps; where a network's labels had been made beforehand, the time to make those of an epoch is
-    added, as if they were made online.
+    An epoch is one pass over the distilled images. Its seconds are those of a student's steps, timed once for all rows
+    of a student and protocol, for students that were trained at different times, perhaps beside other work, cannot be
+    compared; and those of its labels, as if they were made or read online.
     """
     rate: float = _rate_stage(context, row).record["labels_per_second"]
-    num_images, protocol = context.setup.num_images, row.protocol or context.setup.protocol
-    seconds = seconds_per_epoch(
-        made["training_seconds"],
-        passes=protocol.passes(num_images),
-        num_images=num_images,
-        labels_per_second=None if row.online is None else rate,
-    )
-    return {"labels_per_second": rate, "seconds_per_epoch": seconds}
-
-
-def seconds_per_epoch(
-    training_seconds: Sequence[float], *, passes: int, num_images: int, labels_per_second: float | None = None
-) -> float:
-    """Seconds of a student for `num_images` views, mean over the students.
-
-    training_seconds: of each whole training, `passes` views long. labels_per_second: where labels are not yet part of
-    these seconds.
-    """
-    own = num_images * statistics.fmean(training_seconds) / passes
-    return own if labels_per_second is None else own + num_images / labels_per_second
+    step: float = _step_stage(context, row).record["seconds_per_step"]
+    num_images = context.setup.num_images
+    own = step * num_images / context.setup.protocol.batch_size
+    return {"labels_per_second": rate, "seconds_per_epoch": own + num_images / rate}
 
 
 def measured_rate(
@@ -118,6 +107,68 @@ def _rate_stage(context: Context, row: Row) -> StageResult:
         inputs=row.key,
         build=make,
     )
+
+
+def _step_stage(context: Context, row: Row) -> StageResult:
+    """Seconds of a student's step with labels that cost nothing: the median of `_STEPS`, after a few to warm up."""
+    setup = context.setup
+    protocol = setup.protocol
+
+    def make(work: StageWork) -> dict[str, Any]:
+        context.progress.message(f"speed: {setup.student}, {protocol.name}")
+        images, labels, source = row.open()
+        task = StudentTask(
+            images=images,
+            source=_Free(source.num_classes),
+            protocol=replace(protocol, steps=_WARM_UP + _STEPS),
+            student=setup.student,
+            num_classes=source.num_classes,
+            mean=[0.5] * images.shape[1],
+            std=[0.5] * images.shape[1],
+            augmentation_seed=setup.config.views.augmentation_seed,
+            evaluate_on=(images[:100], labels[:100]),
+            evaluations=1,
+            labels=labels,
+        )
+        ends: list[float] = []
+
+        def on_step(step: int) -> None:
+            if context.device.type == "cuda":
+                torch.cuda.synchronize(context.device)
+            ends.append(time.perf_counter())
+
+        train_student(task, context.engine, seed=0, on_step=on_step)
+        # the last step's time would hold the evaluation at its end
+        taken = [after - before for before, after in itertools.pairwise(ends[_WARM_UP - 1 : -1])]
+        return {"seconds_per_step": statistics.median(taken), "repeats": len(taken)}
+
+    return context.local.make(
+        f"speed-{setup.student}"[:LONGEST_NAME],
+        revision=_REVISION,
+        config={
+            "student": [setup.student, own_part("model", setup.student)],
+            "protocol": protocol.to_json(),
+            "shape": list(setup.facts.shape),
+            "classes": setup.facts.num_classes,
+            "precision": setup.config.precision,
+        },
+        inputs={},
+        build=make,
+    )
+
+
+@final
+class _Free(LabelSource):
+    """Labels that cost nothing: all classes alike."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes, self.temperature, self.fixed_temperature = num_classes, 1.0, False
+
+    def logits(self, views: ViewBatch) -> Tensor:
+        return torch.zeros(len(views.image_ids), self.num_classes, device=views.pixels.device)
+
+    def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
+        return every_image(epoch, num_images)
 
 
 @torch.no_grad()

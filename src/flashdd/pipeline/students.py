@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.material import Material
 from flashdd.pipeline.realrows import real_equal_passes, real_whole
 from flashdd.pipeline.rows import train_row
-from flashdd.pipeline.schemes import LEARNED, Material, scheme_row
+from flashdd.pipeline.schemes import scheme_row
+from flashdd.pipeline.storedrows import LEARNED
 
 _RIVALS = ("teacher@searched", "teacher@published", "stored", "stored@equal-bytes")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flashdd.artifact.format import MANIFEST
 from flashdd.artifact.read import Artifact, load
+from flashdd.core.config import read_recipe
 from flashdd.core.errors import UsageError
 from flashdd.core.plugins import Kind, is_plugin
 from flashdd.core.record import Record, ShipFacts
@@ -24,6 +25,28 @@ class Subject:
     artifact: Path | None = None
     stages: Path | None = None
     ship: ShipFacts | None = None
+
+
+def compared_subject(path: Path | None, lender: Path | None, data: str | None) -> Subject:
+    """What a comparison of `path` (a run, an artifact or a recipe; None: defaults) starts from, on `data` if named.
+
+    lender: a run or artifact whose labeler, finished work and shipped classifier are taken; where it has no finished
+    work, that of `path` is. Raises as `open_subject` and `read_recipe` do.
+    """
+    if path is None:
+        held = Subject(settings={})
+    elif path.is_dir():
+        held = open_subject(path, data)
+    elif path.exists() or path.suffix == ".toml":
+        held = Subject(settings=read_recipe(path))
+    else:
+        raise UsageError(
+            f"{path} does not exist: give the folder of a run or of an artifact, or a recipe (.toml)."
+        )
+    if lender is None:
+        return held
+    lent = read_subject(lender)
+    return replace(held, artifact=lent.artifact, stages=lent.stages or held.stages, ship=lent.ship)
 
 
 def open_subject(path: Path, data: str | None = None) -> Subject:

@@ -11,7 +11,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flashdd.core.record import ArtifactImages, ComparedRow, Difference, ShipFacts, paired_difference
+from flashdd.core.record import (
+    CLAIMING_SEEDS,
+    ArtifactImages,
+    ComparedRow,
+    Difference,
+    ShipFacts,
+    paired_difference,
+)
 from flashdd.core.scores import PLAIN
 from flashdd.report.efficiency import HIGH, LOW, area
 from flashdd.report.tables import scheme_words
@@ -65,7 +72,7 @@ def family(row: ComparedRow) -> str:
     """
     scheme = row.equal_bytes.name if row.equal_bytes else row.scheme
     base = scheme.partition("@")[0]
-    if row.network is None or base == "committee":
+    if row.network is None or base in (*STORED, "labeler", "teacher", "committee"):
         return base
     if row.network.bits is None:
         return "network"
@@ -224,7 +231,7 @@ def _areas(rows: Sequence[ComparedRow]) -> View | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """What could be shipped at the labeler's bytes: accuracies by seed, of ship-the-classifier one alone.
+    """What could be shipped at the labeler's bytes: accuracies by seed, of a classifier one alone.
 
     chosen_on_test: picked for its test accuracy, which is flattered by that, so no interval says anything about it.
     """
@@ -242,7 +249,8 @@ class Contender:
 def verdict(
     rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None = None
 ) -> str | None:
-    """Which of labeler, stored labels and ship-the-classifier wins at the labeler's bytes; None without a labeler.
+    """Which of labeler, stored labels, the labeler as a classifier, and ship-the-classifier wins at the labeler's
+    bytes; None without a labeler.
 
     The row `stored@equal-bytes`, chosen on validation data, stands for all stored labels; without one the best on test
     of those within the labeler's bytes is told, and neither wins nor loses. The contender of the highest mean leads;
@@ -261,7 +269,9 @@ def verdict(
     aside = " ".join(_aside(contender) for contender in contenders if contender.chosen_on_test)
     fair = [contender for contender in contenders if not contender.chosen_on_test]
     if len(fair) > 1:
-        said = f"{head}, {_outcome(fair)}; differences in points with their 95 % interval."
+        said = (
+            f"{head}, {_outcome(fair)}; differences in points, with 95 % intervals over the students' seeds."
+        )
     elif aside:
         said = f"{head} the labeler has {percent_text(ours.accuracy.mean)} %."
     else:
@@ -279,6 +289,7 @@ def _aside(contender: Contender) -> str:
 def _outcome(contenders: Sequence[Contender]) -> str:
     """Who leads, over whom, and with whom it ties; of two contenders or more."""
     lead = max(contenders, key=lambda contender: contender.mean)
+    claimed = min(len(entry.values) for entry in contenders if not entry.alone) >= CLAIMING_SEEDS
     lost: list[str] = []
     tied: list[str] = []
     for other in contenders:
@@ -288,7 +299,8 @@ def _outcome(contenders: Sequence[Contender]) -> str:
             (lost if clear else tied).append(f"{other.words} ({_gap_text(gap, lead, other)})")
     leading = f"{lead.words} with {percent_text(lead.mean)} %"
     if not tied:
-        return f"{leading} wins over {' and '.join(lost)}"
+        verb = "wins over" if claimed else "is above (too few seeds for a claim)"
+        return f"{leading} {verb} {' and '.join(lost)}"
     return f"{leading} ties with {' and '.join(tied)}" + (f", ahead of {' and '.join(lost)}" if lost else "")
 
 
@@ -313,6 +325,9 @@ def _contenders(
 ) -> tuple[list[Contender], str]:
     """Who competes at the bytes of `ours`, and a sentence about who does not."""
     contenders = [Contender(words="the labeler", values=ours.accuracy.values)]
+    if ours.network is not None:
+        itself = "the labeler itself as a classifier (one network)"
+        contenders.append(Contender(words=itself, values=(ours.network.accuracy,), alone=True))
     missing = []
     stored = _stored_contender(rows, ours.label_bytes)
     if stored is not None:
@@ -324,7 +339,9 @@ def _contenders(
     if ship is None:
         missing.append("Shipping a classifier instead is not in this comparison (scheme ship).")
     elif _beside(ours, home):
-        words = f"shipping a classifier ({ship.name}, {bytes_text(ship.bytes)}, {_whose_bytes(ship, home)})"
+        words = (
+            f"shipping a classifier (one {ship.name}, {bytes_text(ship.bytes)}, {_whose_bytes(ship, home)})"
+        )
         contenders.append(Contender(words=words, values=(ship.accuracy,), alone=True))
     else:
         missing.append(

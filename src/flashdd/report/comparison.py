@@ -111,6 +111,7 @@ def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
         "time per epoch": [
             short_time_text(row.seconds_per_epoch) if row.seconds_per_epoch else "-" for row in rows
         ],
+        "made by": [_network(row) for row in rows],
         "network's own, %": [percent_text(row.network.accuracy) if row.network else "-" for row in rows],
         "entropy, nats": [_entropy(row) for row in rows],
     }
@@ -121,6 +122,16 @@ def _groups(rows: Sequence[ComparedRow]) -> list[list[ComparedRow]]:
         return row.images, row.ipc, row.student, row.protocol, row.image_passes
 
     return [list(group) for _, group in itertools.groupby(rows, key=key)]
+
+
+def _network(row: ComparedRow) -> str:
+    """Whose labels they are: "convnet-3-w64, 8 epochs, T = 4"; a scheme that names its network says it already."""
+    network = row.network
+    if network is None or network.name is None:
+        return "-"
+    training = "" if network.epochs is None else f", {counted(network.epochs, 'epoch')}"
+    scale = "" if network.logit_scale in (None, 1.0) else f", logits x {network.logit_scale:g}"
+    return f"{network.name}{training}, T = {network.temperature:g}{scale}"
 
 
 def _entropy(row: ComparedRow) -> str:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flashdd.core.record import Comparison
+from flashdd.core.record import CLAIMING_SEEDS, Comparison
 from flashdd.core.scores import Ranking, Score, Spread
 from flashdd.report.tables import images_words, markdown_lines, scheme_words
 from flashdd.report.text import percent_text, points_text
 
 _SCORES = (
     "From fractions, seed by seed. HLR: hard labels on the whole real data less hard labels on these images, small is "
-    "good. IOR: these images less random real ones, both with these labels. LRS and ARS: 0 to 100 %, 26.9 % where "
+    "good. IOR: these images less random real ones, both with the same scheme. LRS and ARS: 0 to 100 %, 26.9 % where "
     "nothing is gained or lost."
 )
 _RANKINGS = (
     "Kendall's tau-b between the image sets' mean accuracies under two label schemes: 1 for the same order, -1 for the "
-    "opposite. Intervals are over resampled seeds of the students and say nothing about other image methods."
+    f"opposite. Intervals, from {CLAIMING_SEEDS} seeds on, are over resampled seeds of the students and say nothing about "
+    "other image methods."
 )
 
 
@@ -101,6 +102,6 @@ def _tau_text(ranking: Ranking) -> str:
     if ranking.tau is None:
         return "-"
     interval = ""
-    if ranking.low is not None and ranking.high is not None:
+    if ranking.low is not None and ranking.high is not None and ranking.n >= CLAIMING_SEEDS:
         interval = f" [{ranking.low:+.2f}, {ranking.high:+.2f}]"
     return f"{ranking.tau:+.2f}{interval}"

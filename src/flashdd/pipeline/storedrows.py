@@ -1,0 +1,184 @@
+"""Rows of stored labels: the searched teacher's, or by `-by-labeler` the labeler's own, kept as a scheme keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from flashdd.core.errors import UsageError
+from flashdd.core.files import sha256_bytes
+from flashdd.core.stages import StageResult, StageWork
+from flashdd.data.imageset import ImageSet
+from flashdd.labels import catalog
+from flashdd.labels.catalog import open_labels
+from flashdd.labels.network import NetworkSource
+from flashdd.labels.scheme import Scheme, Subject
+from flashdd.labels.static import Static, learned_logits, plain_logits
+from flashdd.labels.table import Labels
+from flashdd.pipeline.context import Context
+from flashdd.pipeline.equalbytes import LabelsToStore, best_within
+from flashdd.pipeline.material import Material, labeler_facts, teacher_facts
+from flashdd.pipeline.rows import Row
+from flashdd.pipeline.search import labels_of, labels_stage, labels_wait
+
+LEARNED = "static@learned"
+EQUAL_BYTES = "stored@equal-bytes"
+BY_LABELER = "by-labeler"
+
+
+def split_origin(scheme: str) -> tuple[str, bool]:
+    """A scheme of stored labels without whose labels they are, and whether these are the labeler's.
+
+    >>> split_origin("stored@4bit-by-labeler"), split_origin("lpld@by-labeler"), split_origin("vq")
+    (('stored@4bit', True), ('lpld', True), ('vq', False))
+    """
+    kind, _, variant = scheme.partition("@")
+    if variant == BY_LABELER:
+        return kind, True
+    base = scheme.removesuffix(f"-{BY_LABELER}")
+    return base, base != scheme
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """Whose labels are stored: logits (epochs, N, classes) of all views, (1, N, classes) of the images as they are."""
+
+    of_views: Callable[[], Tensor]
+    of_images: Callable[[], Tensor]
+    temperature: float
+    inputs: dict[str, str]
+    facts: dict[str, Any]
+
+    def labels(self, stored: Scheme | None) -> LabelsToStore:
+        """What `stored` keeps, None for schemes of views."""
+        logits = self.of_views if stored is None or stored.of_views else self.of_images
+        return LabelsToStore(logits=logits, temperature=self.temperature, inputs=self.inputs)
+
+
+def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
+    """The row of a scheme of stored labels; None where its labels are beyond memory, budget or views do not replay."""
+    base, by_labeler = split_origin(scheme)
+    if not context.setup.protocol.views.replayable:
+        return None
+    waits = labels_wait(context, material.images)
+    stored = None if base == EQUAL_BYTES else catalog.parse_scheme(base)
+    if not waits and (stored is None or stored.of_views):
+        return None
+    origin = (_labeler if by_labeler else _teacher)(context, material)
+    facts: dict[str, Any] = {"network": origin.facts}
+    if stored is None:
+        budget = material.shipped.bytes if material.shipped else context.setup.budget_bytes
+        found = best_within(
+            context, material.data, _subject(context, material.images), origin.labels(None), budget
+        )
+        if found is None:
+            return None
+        stored = found.scheme
+        facts["equal_bytes"] = found.facts
+    stage = _stage(context, material, scheme, stored, origin.labels(stored))
+    return replace(_row(context, material, scheme, stored, stage), facts=facts)
+
+
+def learned_row(context: Context, material: Material) -> Row | None:
+    """The soft labels that came with images made elsewhere, one per image, as published."""
+    if material.learned is None:
+        raise UsageError(f"scheme '{LEARNED}': the images of {material.method} came without soft labels.")
+    if not context.setup.protocol.views.replayable:
+        return None
+    logits = learned_logits(material.learned)
+    inputs = {"learned": sha256_bytes(logits.numpy().tobytes())}
+    labels = LabelsToStore(logits=lambda: logits, temperature=1.0, inputs=inputs)
+    stage = _stage(context, material, LEARNED, Static(), labels)
+    return _row(context, material, LEARNED, Static(), stage)
+
+
+def _teacher(context: Context, material: Material) -> _Origin:
+    """The full teacher at its searched settings."""
+    setting, images = material.searched().choice.setting, material.images
+    teacher = material.teacher(setting.length)
+
+    def of_views() -> Tensor:
+        return setting.logit_scale * _table(labels_stage(context, teacher, images)[1])
+
+    def of_images() -> Tensor:
+        net = teacher.open().to(context.device)
+        source = NetworkSource(net, num_classes=images.num_classes, logit_scale=setting.logit_scale)
+        return plain_logits(source, images, device=context.device)
+
+    return _Origin(
+        of_views=of_views,
+        of_images=of_images,
+        temperature=setting.temperature,
+        inputs={"network": teacher.stage.hash, "scale": f"{setting.logit_scale!r}"},
+        facts=teacher_facts(context, material, setting),
+    )
+
+
+def _labeler(context: Context, material: Material) -> _Origin:
+    """The artifact's labeler; its scale is part of its logits."""
+    shipped, images = material.shipped, material.images
+    assert shipped is not None, "checked before"
+
+    def of_images() -> Tensor:
+        source = NetworkSource(shipped.labeler.to(context.device), num_classes=images.num_classes)
+        return plain_logits(source, images, device=context.device)
+
+    return _Origin(
+        of_views=lambda: _table(labels_of(context, shipped.labeler, images)),
+        of_images=of_images,
+        temperature=shipped.labeler.temperature,
+        inputs={"network": shipped.sha256},
+        facts=labeler_facts(context, material.data, shipped),
+    )
+
+
+def _table(labels: Labels) -> Tensor:
+    assert labels.table is not None, "seen to fit before"
+    return labels.table
+
+
+def _subject(context: Context, images: ImageSet) -> Subject:
+    setup = context.setup
+    seed = setup.config.views.augmentation_seed
+    return Subject(images=images, views=setup.protocol.views, augmentation_seed=seed)
+
+
+def _stage(
+    context: Context, material: Material, scheme: str, stored: Scheme, labels: LabelsToStore
+) -> StageResult:
+    """The payload and its manifest on disk."""
+    subject = _subject(context, material.images)
+
+    def make(work: StageWork) -> dict[str, Any]:
+        folder = work.folder / "labels"
+        return {"bytes": stored.write(folder, labels.logits(), subject, temperature=labels.temperature)}
+
+    return context.local.make(
+        scheme.replace("@", "-"),
+        revision=catalog.STORED_REVISION,
+        config={
+            "scheme": stored.name,
+            "settings": stored.settings(),
+            "temperature": labels.temperature,
+            "views": subject.views.to_json(),
+            "epochs": context.setup.protocol.epochs(material.images.num_images),
+            "augmentation_seed": subject.augmentation_seed,
+        },
+        inputs={**labels.inputs, "images": material.images.content_hash},
+        build=make,
+    )
+
+
+def _row(context: Context, material: Material, scheme: str, stored: Scheme, stage: StageResult) -> Row:
+    images, subject = material.images, _subject(context, material.images)
+    return Row(
+        scheme=scheme,
+        images=material.method,
+        label_bytes=stage.record["bytes"],
+        key={"images": images.content_hash, "stored": stage.hash},
+        open=lambda: (images.images, images.labels, open_labels(stage.folder / "labels", subject)),
+        protocol=None if stored.keeps_logits else context.setup.protocol.for_hard_labels(),
+    )
