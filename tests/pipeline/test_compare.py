@@ -22,6 +22,9 @@ from flashdd.core.errors import DataError, FlashddError, UnknownNameError, Usage
 from flashdd.core.files import folder_bytes
 from flashdd.core.progress import Silent
 from flashdd.core.record import ArtifactImages, Comparison, Record
+from flashdd.data.views import ViewMaker
+from flashdd.labels.catalog import open_labels
+from flashdd.labels.scheme import Subject
 from flashdd.pipeline import subject as subject_module
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.networks import NetworkScheme, parse_network
@@ -30,6 +33,7 @@ from flashdd.pipeline.subject import open_subject
 
 CLOCK = ("seconds", "labels_per_second", "seconds_per_epoch")
 SCHEMES = ["teacher@searched", "hard", "labeler", "stored", "stored@equal-bytes"]
+STORED_ALIKE = ["labeler", "stored@by-labeler", "stored", "static", "static@by-labeler"]
 
 
 class Listening(Silent):
@@ -108,7 +112,7 @@ def test_the_best_classifier_of_the_artifacts_bytes_stands_beside_the_rows(
     )
     assert kept.ship == record.ship
     assert kept.artifact == ArtifactImages(images="rded", ipc=2)
-    assert "shipping a classifier (" in (tmp_path / "run" / "comparison.md").read_text()
+    assert "shipping a classifier (one " in (tmp_path / "run" / "comparison.md").read_text()
     alone = open_subject(out / "artifact")
     assert alone.ship is None
     short = {"labeler": {"image_passes": 800}, "teacher": {"name": "convnet-2-w8", "epochs": 1}}
@@ -156,8 +160,48 @@ def test_every_row_says_how_fast_its_labels_are(finished: tuple[Path, Record], t
     assert own == pytest.approx([own[0]] * len(own))  # the student's steps are the same, whatever the labels
 
 
+def test_the_labelers_own_labels_can_be_stored(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    """All of them in float16 are the labeler's labels, rounded; those of the teacher are others."""
+    out, record = finished
+    subject = open_subject(out)
+    comparison = compare(
+        _config(subject.settings, schemes=STORED_ALIKE, seeds=1),
+        tmp_path / "out",
+        artifact=subject.artifact,
+        stages=subject.stages,
+        cache=out.parent / "cache",
+    )
+    labeler, stored, teachers, static, own_static = comparison.rows
+    assert stored.network == labeler.network
+    assert stored.network is not None
+    assert teachers.network is not None
+    assert comparison.labeler is not None
+    assert (stored.network.name, teachers.network.name) == (comparison.labeler.name, "convnet-2-w8")
+    assert record.teacher_search is not None
+    searched = record.teacher_search.candidates[record.teacher_search.chosen]
+    assert (teachers.network.temperature, teachers.network.epochs) == (searched.temperature, searched.epochs)
+    assert stored.label_bytes == pytest.approx(teachers.label_bytes, abs=8)  # manifests spell temperatures
+    assert static.label_bytes == pytest.approx(own_static.label_bytes, abs=8)
+    held = load(out / "artifact")
+    subject_of = Subject(images=held.image_set, views=held.views, augmentation_seed=held.augmentation_seed)
+    (folder,) = (tmp_path / "out" / "stages").glob("stored-by-labeler-*/labels")
+    views = ViewMaker(held.images, held.views, seed=held.augmentation_seed).make(
+        torch.tensor([0, 3, 3]), torch.tensor([0, 1, 5])
+    )
+    expected = held.labeler(views.pixels)
+    assert torch.allclose(open_labels(folder, subject_of).logits(views), expected, atol=1e-2)
+
+
+def test_labels_of_a_labeler_need_one(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    subject = open_subject(finished[0])
+    with pytest.raises(UsageError, match="scheme 'stored@equal-bytes-by-labeler' needs a labeler"):
+        compare(_config(subject.settings, schemes=["stored@equal-bytes-by-labeler"]), tmp_path / "out")
+    with pytest.raises(UnknownNameError, match="label scheme"):
+        compare(_config(subject.settings, schemes=["hard-by-labeler"]), tmp_path / "out")
+
+
 def test_images_budgets_and_students_are_crossed(finished: tuple[Path, Record], tmp_path: Path) -> None:
-    out, _ = finished
+    out, record = finished
     subject = open_subject(out)
     comparison = compare(
         _config(
@@ -178,7 +222,11 @@ def test_images_budgets_and_students_are_crossed(finished: tuple[Path, Record], 
     networks = [row.network for row in comparison.rows if row.scheme == "strided-1-w4@e2-h0.9"]
     assert [network.entropy for network in networks if network] == pytest.approx([0.9] * 8, abs=1e-3)
     assert len({network.accuracy for network in networks if network}) == 1  # one training for all sets
-    assert all(row.network is None for row in comparison.rows if row.scheme == "labeler")
+    itself = [row.network for row in comparison.rows if row.scheme == "labeler"]
+    assert {network.accuracy for network in itself if network} == {record.labeler.accuracy}
+    assert comparison.labeler is not None
+    assert {network.name for network in itself if network} == {comparison.labeler.name}
+    assert comparison.labeler.bytes == record.labeler.bytes
 
 
 def test_learned_soft_labels_are_a_scheme(finished: tuple[Path, Record], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from flashdd.labels.catalog import SHORTLISTED, open_labels, parse_scheme
 from flashdd.labels.scheme import Subject
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, open_images
-from flashdd.pipeline.equalbytes import TeacherLabels, best_candidate, best_within
+from flashdd.pipeline.equalbytes import LabelsToStore, best_candidate, best_within
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.start import started
@@ -83,7 +83,7 @@ def _choose(config: RunConfig, out: Path, cache: Path, progress: Silent) -> Any:
         )
         table = labels.table
         assert table is not None
-        source = TeacherLabels(logits=lambda: 2.0 * table, temperature=4.0, inputs={"labels": "here"})
+        source = LabelsToStore(logits=lambda: 2.0 * table, temperature=4.0, inputs={"labels": "here"})
         found = best_within(context, data, subject, source, BUDGET)
         return found, context, data, subject, 2.0 * table
 
@@ -148,5 +148,5 @@ def test_a_budget_that_holds_nothing_makes_no_row(finished: tuple[Path, Record],
         teacher = teacher_network(context, data)
         images = open_images(images_stage(context, data, teacher, setup.method))
         subject = Subject(images=images, views=setup.protocol.views, augmentation_seed=0)
-        source = TeacherLabels(logits=lambda: pytest.fail("not asked"), temperature=4.0, inputs={})
+        source = LabelsToStore(logits=lambda: pytest.fail("not asked"), temperature=4.0, inputs={})
         assert best_within(context, data, subject, source, 200) is None

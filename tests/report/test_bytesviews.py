@@ -177,7 +177,7 @@ def test_who_wins_is_said() -> None:
     sentence = verdict(ROWS, None)
     assert sentence is not None
     assert sentence.startswith(
-        "At the labeler's 8.9 KB, the labeler with 55.0 % wins over stored labels, equal-bytes (vq@256-e30), 8.7 KB "
+        "At the labeler's 8.9 KB, the labeler with 55.0 % is above stored labels, equal-bytes (vq@256-e30), 8.7 KB "
         "(+9.0 [+9.0, +9.0]); differences in points"
     )
     assert sentence.endswith("Shipping a classifier instead is not in this comparison (scheme ship).")
@@ -187,11 +187,9 @@ def test_a_shipped_classifier_may_win() -> None:
     """Its interval is over the students' seeds: 78 less 54, 55 and 56 is 23 +- 4.303 / sqrt(3)."""
     sentence = verdict(ROWS, SHIP, HOME)
     assert sentence is not None
-    words = (
-        "shipping a classifier (convnet-3-w64, 86.8 KB, within the 238.8 KB of the whole artifact at IPC 10)"
-    )
-    assert f"{words} with 78.0 % wins over the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
-    assert sentence.endswith("interval.")
+    words = "shipping a classifier (one convnet-3-w64, 86.8 KB, within the 238.8 KB of the whole artifact at IPC 10)"
+    assert f"{words} with 78.0 % is above the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
+    assert sentence.endswith("too few of them for a claim.")
 
 
 @pytest.mark.parametrize("change", [{"ipc": 1}, {"images": "random"}, {"protocol": "flash@plain"}])
@@ -221,7 +219,7 @@ def test_bytes_of_an_unknown_artifact_are_named() -> None:
     [
         ((0.50, 0.58, 0.55), "the labeler with 55.0 % ties with"),
         ((0.60, 0.50, 0.58), "with 56.0 % ties with the labeler (+1.0 ["),
-        ((0.60, 0.61, 0.59), "with 60.0 % wins over the labeler (+5.0 [+5.0, +5.0])"),
+        ((0.60, 0.61, 0.59), "with 60.0 % is above the labeler (+5.0 [+5.0, +5.0])"),
         ((0.40,), "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (+15.0, no interval)"),
     ],
 )
@@ -239,7 +237,7 @@ def test_a_tie_of_two_ahead_of_a_third() -> None:
     sentence = verdict(rows, weak)
     assert sentence is not None
     assert "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (" in sentence
-    assert "), ahead of shipping a classifier (convnet-3-w64" in sentence
+    assert "), ahead of shipping a classifier (one convnet-3-w64" in sentence
 
 
 def test_stored_labels_compete_as_they_were_chosen_on_validation_data() -> None:
@@ -267,7 +265,7 @@ def test_what_was_picked_on_test_neither_wins_nor_loses() -> None:
         assert "ties with" not in sentence
         beside = verdict(rows, SHIP)
         assert beside is not None
-        assert "with 78.0 % wins over the labeler (+23.0 [+20.5, +25.5]); differences" in beside
+        assert "with 78.0 % is above the labeler (+23.0 [+20.5, +25.5]); differences" in beside
         assert "(highest on test of 2 rows)" in beside
 
 
@@ -284,3 +282,16 @@ def test_every_family_of_stored_labels_is_known() -> None:
     from flashdd.labels.catalog import SCHEMES
 
     assert set(bytesviews.STORED) == set(SCHEMES)
+
+
+def test_five_seeds_make_a_win_and_the_labeler_competes_as_a_classifier() -> None:
+    network = {"params": 10, "macs": 20, "accuracy": 0.6, "val_accuracy": 0.6, "temperature": 4.0}
+    ours = _row("labeler", 9_000, 0.50, 0.52, 0.51, 0.52, 0.50, network={"name": "conv-3-w8", **network})
+    rival = _row("stored@equal-bytes", 8_000, *[0.40] * 5, **_chosen("stored@16bit", 8_000))
+    sentence = verdict([ours, rival], None)
+    assert sentence is not None
+    assert sentence.startswith(
+        "At the labeler's 9.0 KB, the labeler itself as a classifier (one network) with 60.0 % wins over the labeler ("
+    )
+    assert "too few" not in sentence
+    assert family(ours) == "labeler"

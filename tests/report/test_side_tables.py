@@ -68,8 +68,17 @@ def test_cells() -> None:
     ]
     assert rankings.head == ["labels", "and", "IPC", "image sets", "tau-b (95 %)", "seeds"]
     assert rankings.body == [
-        ["labeler (ours)", "full teacher, searched settings", "10", "3", "+0.33 [-1.00, +1.00]", "3"]
+        [
+            "labeler (ours)",
+            "full teacher, searched settings",
+            "10",
+            "3",
+            "+0.33",
+            "3",
+        ]  # too few seeds for an interval
     ]
+    (_, more) = side_tables(_comparison(scores=SCORES, rankings=(RANKINGS[0].model_copy(update={"n": 5}),)))
+    assert more.body[0][-2:] == ["+0.33 [-1.00, +1.00]", "5"]
 
 
 def test_students_and_protocols_get_a_column_where_they_differ() -> None:

@@ -34,7 +34,8 @@ SHIP = "ship"
 
 def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
     """Raise what can be seen to be wrong before any training: UnknownNameError, UsageError."""
-    base, by_labeler = split_origin(scheme)
+    kind = scheme.partition("@")[0]
+    base, by_labeler = split_origin(scheme) if kind in catalog.SCHEMES else (scheme, False)
     if (scheme == "labeler" or by_labeler) and not has_labeler:
         raise UsageError(
             f"scheme '{scheme}' needs a labeler: give the folder of a run or of an artifact (flashdd run makes one)."
@@ -52,7 +53,6 @@ def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
             raise UsageError(f"scheme '{LEARNED}': images of {setup.method} come without soft labels.")
     if scheme in (*_ROWS, *REAL, SHIP) or base == EQUAL_BYTES:
         return
-    kind = scheme.partition("@")[0]
     if kind == COMMITTEE:
         check_committee(scheme, setup)
     elif kind in catalog.SCHEMES:

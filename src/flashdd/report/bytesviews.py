@@ -269,8 +269,9 @@ def verdict(
     aside = " ".join(_aside(contender) for contender in contenders if contender.chosen_on_test)
     fair = [contender for contender in contenders if not contender.chosen_on_test]
     if len(fair) > 1:
+        few = ", too few of them for a claim" if _seeds(fair) < CLAIMING_SEEDS else ""
         said = (
-            f"{head}, {_outcome(fair)}; differences in points, with 95 % intervals over the students' seeds."
+            f"{head}, {_outcome(fair)}; differences in points, 95 % intervals over the students' seeds{few}."
         )
     elif aside:
         said = f"{head} the labeler has {percent_text(ours.accuracy.mean)} %."
@@ -289,7 +290,7 @@ def _aside(contender: Contender) -> str:
 def _outcome(contenders: Sequence[Contender]) -> str:
     """Who leads, over whom, and with whom it ties; of two contenders or more."""
     lead = max(contenders, key=lambda contender: contender.mean)
-    claimed = min(len(entry.values) for entry in contenders if not entry.alone) >= CLAIMING_SEEDS
+    claimed = _seeds(contenders) >= CLAIMING_SEEDS
     lost: list[str] = []
     tied: list[str] = []
     for other in contenders:
@@ -299,9 +300,13 @@ def _outcome(contenders: Sequence[Contender]) -> str:
             (lost if clear else tied).append(f"{other.words} ({_gap_text(gap, lead, other)})")
     leading = f"{lead.words} with {percent_text(lead.mean)} %"
     if not tied:
-        verb = "wins over" if claimed else "is above (too few seeds for a claim)"
-        return f"{leading} {verb} {' and '.join(lost)}"
+        return f"{leading} {'wins over' if claimed else 'is above'} {' and '.join(lost)}"
     return f"{leading} ties with {' and '.join(tied)}" + (f", ahead of {' and '.join(lost)}" if lost else "")
+
+
+def _seeds(contenders: Sequence[Contender]) -> int:
+    """The fewest of those that have several."""
+    return min(len(contender.values) for contender in contenders if not contender.alone)
 
 
 def contender_gap(lead: Contender, other: Contender) -> Difference | None:

@@ -17,8 +17,8 @@ _SCORES = (
 )
 _RANKINGS = (
     "Kendall's tau-b between the image sets' mean accuracies under two label schemes: 1 for the same order, -1 for the "
-    f"opposite. Intervals, from {CLAIMING_SEEDS} seeds on, are over resampled seeds of the students and say nothing about "
-    "other image methods."
+    f"opposite. Intervals, from {CLAIMING_SEEDS} seeds on, are over resampled seeds of the students and say nothing "
+    "about other image methods."
 )
 
 
