@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flashdd.core.errors import UsageError
 from flashdd.core.seeds import generator
 from flashdd.data.views import ViewBatch, ViewMaker, ViewSpec
-from flashdd.labels.committee import Committee, CommitteeSource, prior_weights
+from flashdd.labels.committee import Committee, CommitteeSource
 from flashdd.labels.network import NetworkSource
 from flashdd.labels.table import make_logits
 from flashdd.models.table import build
@@ -46,10 +46,7 @@ def test_logits_are_the_weighted_mean() -> None:
     assert alone.replayable
 
 
-def test_weights_of_priors_are_their_softmax() -> None:
-    weights = prior_weights([63.0, 65.3, 68.5])
-    exact = [torch.tensor(value / 10).exp() for value in (63.0, 65.3, 68.5)]
-    assert weights == pytest.approx([float(value / sum(exact)) for value in exact])
+def test_weights_that_cannot_be_used_are_refused() -> None:
     for wrong in ([], [1.0], [-1.0, 2.0], [0.0, 0.0]):
         with pytest.raises(UsageError, match="expected at least one network, and for each a weight"):
             Committee([_net(0), _net(1)], wrong)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from published_bytes import edc_bytes, fkd_bytes, gvbsm_bytes, hald_bytes, lpqld_bytes
 
 from flashdd.labels.lpqld import Lpqld
-from flashdd.labels.published import edc_bytes, fkd_bytes, gvbsm_bytes, hald_bytes, lpqld_bytes
 from flashdd.labels.scheme import Scheme, TableSize
 from flashdd.labels.stored import Stored
 

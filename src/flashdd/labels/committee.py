@@ -1,9 +1,9 @@
 """Labels of a committee: the weighted mean of several networks' logits.
 
-Equal weights as in G-VBSM (arXiv 2311.17950) and EDC (arXiv 2404.13733); weights by how good each member is as in CV-DD
-(arXiv 2501.07575, relabelling). CV-DD's batch-specific soft labels (BSSL) normalize with the statistics of
-the batch instead of those kept from training: `group` views at a time, 8 as published. A view's label then depends on
-its company, so such a source cannot be replayed: no table and no stored scheme takes it.
+Equal weights as in G-VBSM (arXiv 2311.17950) and EDC (arXiv 2404.13733), or others. CV-DD's batch-specific soft labels
+(BSSL, arXiv 2501.07575, relabelling) normalize with the statistics of the batch instead of those kept from training:
+`group` views at a time, 8 as published. A view's label then depends on its company, so such a source cannot be
+replayed: no table and no stored scheme takes it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,6 @@ from flashdd.data.views import ViewBatch
 from flashdd.training.source import LabelSource, every_image
 
 BSSL_GROUP = 8
-
-
-def prior_weights(priors: Sequence[float], temperature: float = 10.0) -> list[float]:
-    """softmax(priors / temperature): CV-DD's weights of the members, for labels.
-
-    priors: accuracies in percent. The paper's come from test data by all appearances; take them on validation data.
-    """
-    return torch.softmax(torch.tensor(priors, dtype=torch.float64) / temperature, 0).tolist()
 
 
 @final

@@ -198,7 +198,9 @@ class _Set:
 def _not_made(scheme: str, entry: _Set, shown: Context) -> str:
     """The note about a row that is left out; its protocol may be another than the set's."""
     where = f"{entry.name}, IPC {entry.ipc}, protocol {shown.setup.protocol.name}"
-    return f"No {scheme} on {where}: beyond memory or budget, or views do not replay."
+    if not shown.setup.protocol.views.replayable:
+        return f"No {scheme} on {where}: its views do not replay (views.mix)."
+    return f"No {scheme} on {where}: a table of all views' labels is over 2 GB, or nothing fits the budget."
 
 
 def _check_artifact(held: Artifact, data: RealDataset) -> None:
@@ -293,7 +295,7 @@ def _comparison(
                 "config": _config(context, data),
                 "data": data_facts(data),
                 "rows": rows,
-                "notes": [*notes, *caveats(context, data)],
+                "notes": [*notes, *caveats(context, data, {row["scheme"] for row in rows})],
                 **{name: facts for name, facts in extras.items() if facts is not None},
             }
         )

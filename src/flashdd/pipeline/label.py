@@ -60,5 +60,5 @@ def label(
             "macs_ratio": setup.reference.macs / made["macs"],
             "temperature": capacity.choice.setting.temperature,
             "accuracy": made["accuracy"],
-            "notes": [*notes, *caveats(context, data)],
+            "notes": [*notes, *caveats(context, data, ())],
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from flashdd import __version__
 from flashdd.core.record import CLAIMING_SEEDS, RECORD_FORMAT, Record, paired_difference
 from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
+from flashdd.labels import catalog
 from flashdd.labels.flash.labeler import Labeler
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops
@@ -18,6 +20,7 @@ from flashdd.pipeline.setup import Setup
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 _OPTIONAL = ("equal_bytes",)
+_BY_TEACHER = ("teacher", *catalog.SCHEMES)
 
 
 def build_record(
@@ -205,12 +208,18 @@ def _notes(
         notes.append("No stored labels: their table is over 2 GB, or the views cannot be replayed.")
     elif "stored@equal-bytes" not in schemes:
         notes.append("No stored labels at equal bytes: no scheme of them fits the bytes of the labeler.")
-    return [*notes, *caveats(context, data)]
+    return [*notes, *caveats(context, data, schemes)]
 
 
-def caveats(context: Context, data: RealDataset) -> list[str]:
-    """What a reader of any table made on these data and this device must know."""
+def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> list[str]:
+    """What a reader of any table of these schemes, made on these data and this device, must know."""
     notes = []
+    lengths = {setting.length for setting in context.setup.teacher_settings}
+    if len(lengths) == 1 and any(scheme.partition("@")[0] in _BY_TEACHER for scheme in schemes):
+        notes.append(
+            "The full teacher's training length was not searched (search.teacher_lengths): stopped early it may make "
+            "better labels."
+        )
     if context.setup.protocol.loss.needs_classes:
         notes.append(
             "Hard labels, and stored ones that are no logits, train with cross-entropy: the protocol's loss compares "
