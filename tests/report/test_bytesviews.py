@@ -217,10 +217,13 @@ def test_bytes_of_an_unknown_artifact_are_named() -> None:
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        ((0.50, 0.58, 0.55), "the labeler with 55.0 % ties with"),
-        ((0.60, 0.50, 0.58), "with 56.0 % ties with the labeler (+1.0 ["),
+        ((0.50, 0.58, 0.55), "the labeler with 55.0 % cannot be told from"),
+        ((0.60, 0.50, 0.58), "with 56.0 % cannot be told from the labeler (+1.0 ["),
         ((0.60, 0.61, 0.59), "with 60.0 % is above the labeler (+5.0 [+5.0, +5.0])"),
-        ((0.40,), "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (+15.0, no interval)"),
+        (
+            (0.40,),
+            "cannot be told from stored labels, equal-bytes (stored@16bit), 8.0 KB (+15.0, no interval)",
+        ),
     ],
 )
 def test_an_interval_that_holds_0_is_a_tie(stored: tuple[float, ...], expected: str) -> None:
@@ -236,8 +239,8 @@ def test_a_tie_of_two_ahead_of_a_third() -> None:
     weak = SHIP.model_copy(update={"accuracy": 0.2})
     sentence = verdict(rows, weak)
     assert sentence is not None
-    assert "ties with stored labels, equal-bytes (stored@16bit), 8.0 KB (" in sentence
-    assert "), ahead of shipping a classifier (one convnet-3-w64" in sentence
+    assert "cannot be told from stored labels, equal-bytes (stored@16bit), 8.0 KB (" in sentence
+    assert "), and is above shipping a classifier (one convnet-3-w64" in sentence
 
 
 def test_stored_labels_compete_as_they_were_chosen_on_validation_data() -> None:
@@ -262,7 +265,7 @@ def test_what_was_picked_on_test_neither_wins_nor_loses() -> None:
             f"{100 * mean:.1f} %: it was picked on test, so no win is claimed"
         )
         assert "wins over" not in sentence
-        assert "ties with" not in sentence
+        assert "cannot be told from" not in sentence
         beside = verdict(rows, SHIP)
         assert beside is not None
         assert "with 78.0 % is above the labeler (+23.0 [+20.5, +25.5]); differences" in beside

@@ -133,11 +133,11 @@ def compare(
         typer.echo((out / "comparison.json").read_text(encoding="utf-8"), nl=False)
         return
     _show_table(*comparison_cells(comparison))
+    for sentence in verdicts(comparison):
+        typer.echo(sentence)
     for side in side_tables(comparison):
         typer.echo(f"\n{side.title}")
         _show_table(side.head, side.body)
-    for sentence in verdicts(comparison):
-        typer.echo(sentence)
     for sentence in comparison.notes:
         typer.echo(f"note: {sentence}")
     typer.echo(f"comparison: {out / 'comparison.json'}")

@@ -67,9 +67,9 @@ def compare(
     arguments and data show to be wrong, before any training, and where no row at all could be made.
     """
     commit = source_commit()
-    crossed = _checked(config, has_labeler=artifact is not None)
+    held = load(artifact) if artifact else None
+    crossed = _checked(config, held)
     with started(crossed[0], out, cache=cache, progress=progress, finished=stages) as (context, data):
-        held = load(artifact) if artifact else None
         if held is not None:
             _check_artifact(held, data)
         shipped = shipped_labeler(artifact) if artifact else None
@@ -94,7 +94,7 @@ def compare(
         return comparison
 
 
-def _checked(config: RunConfig, *, has_labeler: bool) -> list[RunConfig]:
+def _checked(config: RunConfig, held: Artifact | None) -> list[RunConfig]:
     """The configuration of every image set; UsageError for what arguments and data alone show to be wrong."""
     if set(config.compare.schemes) == {SHIP}:
         raise UsageError(f"compare.schemes: '{SHIP}' alone trains no student: name a label scheme beside it.")
@@ -103,7 +103,9 @@ def _checked(config: RunConfig, *, has_labeler: bool) -> list[RunConfig]:
     planned = [resolve(changed, facts) for changed in crossed]
     _check_names(planned)
     for setup, scheme in itertools.product(planned, config.compare.schemes):
-        check_scheme(scheme, setup, has_labeler=has_labeler)
+        check_scheme(scheme, setup, has_labeler=held is not None)
+    if held is not None and held.class_names != facts.class_names:
+        raise _foreign_artifact(held, facts.name, f"classes {', '.join(facts.class_names[:5])}")
     return crossed
 
 
@@ -207,12 +209,16 @@ def _check_artifact(held: Artifact, data: RealDataset) -> None:
     """UsageError unless the artifact stands for these data."""
     made = held.provenance["data"]["content_hash"]
     if (held.class_names, held.image_set.shape, made) != (data.class_names, data.shape, data.content_hash):
-        raise UsageError(
-            f"the artifact {held.path} was made from other data than '{data.name}' (classes "
-            f"{', '.join(held.class_names[:5])}, shape {held.image_set.shape}, content {made[:12]}; here "
-            f"{', '.join(data.class_names[:5])}, {data.shape}, {data.content_hash[:12]}): give the data that it was "
-            "made from with --data, at the same resolution and with the same classes."
-        )
+        raise _foreign_artifact(held, data.name, f"shape {data.shape}, content {data.content_hash[:12]}")
+
+
+def _foreign_artifact(held: Artifact, name: str, here: str) -> UsageError:
+    made = held.provenance["data"]["content_hash"]
+    return UsageError(
+        f"the artifact {held.path} was made from other data than '{name}' (classes "
+        f"{', '.join(held.class_names[:5])}, shape {held.image_set.shape}, content {made[:12]}; here {here}): give the "
+        "data that it was made from with --data, at the same resolution and with the same classes."
+    )
 
 
 def _artifact_images(held: Artifact) -> dict[str, Any] | None:

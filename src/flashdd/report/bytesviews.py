@@ -219,8 +219,8 @@ def _areas(rows: Sequence[ComparedRow]) -> View | None:
     return View(
         title="Efficiency of use",
         text=f"Area under the best test accuracy within so many bytes, against log2(bytes) from {bytes_text(LOW)} to "
-        f"{bytes_text(HIGH)}, divided by the range's length: the mean accuracy over these sizes, hard labels where "
-        "nothing fits. A family of one row is judged by that row alone.",
+        f"{bytes_text(HIGH)}, divided by the range's length: the mean accuracy over these sizes, where hard labels, "
+        "which cost no bytes, stand in for all that is below them. A family of one row is judged by that row.",
         head=["family", "rows", "area, %"],
         body=[
             [family_words(name), str(counts[name]) if name in counts else "all", percent_text(value)]
@@ -288,7 +288,7 @@ def _aside(contender: Contender) -> str:
 
 
 def _outcome(contenders: Sequence[Contender]) -> str:
-    """Who leads, over whom, and with whom it ties; of two contenders or more."""
+    """Who leads, over whom, and from whom it cannot be told; of two contenders or more."""
     lead = max(contenders, key=lambda contender: contender.mean)
     claimed = _seeds(contenders) >= CLAIMING_SEEDS
     lost: list[str] = []
@@ -301,7 +301,8 @@ def _outcome(contenders: Sequence[Contender]) -> str:
     leading = f"{lead.words} with {percent_text(lead.mean)} %"
     if not tied:
         return f"{leading} {'wins over' if claimed else 'is above'} {' and '.join(lost)}"
-    return f"{leading} ties with {' and '.join(tied)}" + (f", ahead of {' and '.join(lost)}" if lost else "")
+    level = f"{leading} cannot be told from {' and '.join(tied)}"
+    return level + (f", and is above {' and '.join(lost)}" if lost else "")
 
 
 def _seeds(contenders: Sequence[Contender]) -> int:
