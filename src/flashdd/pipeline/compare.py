@@ -105,7 +105,7 @@ def _checked(config: RunConfig, held: Artifact | None) -> list[RunConfig]:
     for setup, scheme in itertools.product(planned, config.compare.schemes):
         check_scheme(scheme, setup, has_labeler=held is not None)
     if held is not None and held.class_names != facts.class_names:
-        raise _foreign_artifact(held, facts.name, f"classes {', '.join(facts.class_names[:5])}")
+        raise _foreign_artifact(held, facts.name, ", ".join(facts.class_names[:5]))
     return crossed
 
 
