@@ -26,7 +26,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
         "sizes": {
             "label budget": f"{setup.budget_bytes} bytes, {setup.max_macs:,} MACs per image",
             "reference": f"ResNet-18, {setup.reference.bytes:,} bytes, {setup.reference.macs:,} MACs per image",
-            "artifact": f"{artifact + setup.budget_bytes:,} bytes at most (pixels and label budget), and some KB of card",
+            "artifact": f"{artifact + setup.budget_bytes:,} bytes at most (pixels, label budget) and some KB of card",
         },
         "bytes": {
             "label_budget": setup.budget_bytes,
