@@ -75,9 +75,12 @@ def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Recor
 
 
 def _two_layers(scheme: str) -> str:
-    """The scheme's network, as deep as 8 pixels carry it; entropies that three classes can have."""
+    """The scheme's network, as deep as 8 pixels carry it; entropies, ranks and epochs that three classes and few steps
+    have."""
     networks = scheme.replace("-3-w", "-2-w").replace("w64", "w12").replace("w48", "w12")
-    return networks.replace("h2.19", "h1.05").replace("-c4", "-c1")
+    return (
+        networks.replace("h2.19", "h1.05").replace("-c4", "-c1").replace("@r8", "@r2").replace("-e24", "-e2")
+    )
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
