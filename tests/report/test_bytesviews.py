@@ -298,3 +298,6 @@ def test_five_seeds_make_a_win_and_the_labeler_competes_as_a_classifier() -> Non
     )
     assert "too few" not in sentence
     assert family(ours) == "labeler"
+    beside = verdict([ours, rival], SHIP, HOME)
+    assert beside is not None
+    assert "; the labeler itself as a classifier (one network) has 60.0 %; differences" in beside

@@ -172,7 +172,7 @@ def committee_row(context: Context, data: RealDataset, images: ImageSet, method:
         },
         open=open_row,
         online=None if table is None else made_online,
-        facts={"network": facts},
+        network=lambda: facts,
     )
 
 

@@ -123,7 +123,8 @@ def _scheme_rows(
             notes.append(_not_made(scheme, entry, shown))
             continue
         made = train_row(shown, data, row, entry.material.statistics)
-        rows.append({"ipc": entry.ipc, **_kept(made), **row_times(shown, row)})
+        network = {} if row.network is None else {"network": row.network()}
+        rows.append({"ipc": entry.ipc, **_kept(made), **network, **row_times(shown, row)})
     notes += [note for note in map(replay_note, rows) if note is not None]
     return rows, list(dict.fromkeys(notes))  # students and protocols may share them
 

@@ -192,7 +192,7 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
         },
         open=open_row,
         online=None if labels.table is None else online,
-        facts={"network": {**_facts(network, setup), "temperature": temperature, **facts}},
+        network=lambda: {**_facts(network, setup), "temperature": temperature, **facts},
     )
 
 

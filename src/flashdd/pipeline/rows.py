@@ -32,7 +32,8 @@ Opened = tuple[np.ndarray | Tensor, Tensor, LabelSource]
 class Row:
     """scheme and images as the record names them; open: images, their classes and an opened source, on demand; key: its
     inputs; protocol: the run's unless said; online: the same with labels made at every step, where `open` has a table
-    of them that was made beforehand; facts: more to say about the row, into the record."""
+    of them that was made beforehand; network: what a comparison says of the network that labels, on demand; facts: more
+    to say about the row, into every record."""
 
     scheme: str
     images: str
@@ -41,6 +42,7 @@ class Row:
     open: Callable[[], Opened]
     protocol: Protocol | None = None
     online: Callable[[], Opened] | None = None
+    network: Callable[[], dict[str, Any]] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from flashdd.core.errors import UnknownNameError, UsageError, unknown_name
 from flashdd.data.foreign import has_soft_labels
@@ -116,7 +117,7 @@ def _labeler(context: Context, material: Material) -> Row:
         key={"images": images.content_hash, "labeler": shipped.sha256},
         open=open_row,
         online=online if labels_wait(context, images) else None,
-        facts={"network": labeler_facts(context, material.data, shipped)},
+        network=partial(labeler_facts, context, material.data, shipped),
     )
 
 
@@ -151,7 +152,7 @@ def _teacher(context: Context, material: Material, scheme: str, setting: Setting
         },
         open=open_row,
         online=online if labels_wait(context, images) else None,
-        facts={"network": teacher_facts(context, material, setting)},
+        network=partial(teacher_facts, context, material, setting),
     )
 
 

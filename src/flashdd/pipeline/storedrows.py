@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -50,7 +51,7 @@ class _Origin:
     of_images: Callable[[], Tensor]
     temperature: float
     inputs: dict[str, str]
-    facts: dict[str, Any]
+    network: Callable[[], dict[str, Any]]
 
     def labels(self, stored: Scheme | None) -> LabelsToStore:
         """What `stored` keeps, None for schemes of views."""
@@ -68,7 +69,7 @@ def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
     if not waits and (stored is None or stored.of_views):
         return None
     origin = (_labeler if by_labeler else _teacher)(context, material)
-    facts: dict[str, Any] = {"network": origin.facts}
+    facts: dict[str, Any] = {}
     if stored is None:
         budget = material.shipped.bytes if material.shipped else context.setup.budget_bytes
         found = best_within(
@@ -79,7 +80,8 @@ def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
         stored = found.scheme
         facts["equal_bytes"] = found.facts
     stage = _stage(context, material, scheme, stored, origin.labels(stored))
-    return replace(_row(context, material, scheme, stored, stage), facts=facts)
+    row = _row(context, material, scheme, stored, stage)
+    return replace(row, network=origin.network, facts=facts)
 
 
 def learned_row(context: Context, material: Material) -> Row | None:
@@ -113,7 +115,7 @@ def _teacher(context: Context, material: Material) -> _Origin:
         of_images=of_images,
         temperature=setting.temperature,
         inputs={"network": teacher.stage.hash, "scale": f"{setting.logit_scale!r}"},
-        facts=teacher_facts(context, material, setting),
+        network=partial(teacher_facts, context, material, setting),
     )
 
 
@@ -131,7 +133,7 @@ def _labeler(context: Context, material: Material) -> _Origin:
         of_images=of_images,
         temperature=shipped.labeler.temperature,
         inputs={"network": shipped.sha256},
-        facts=labeler_facts(context, material.data, shipped),
+        network=partial(labeler_facts, context, material.data, shipped),
     )
 
 

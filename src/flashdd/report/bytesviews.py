@@ -288,21 +288,28 @@ def _aside(contender: Contender) -> str:
 
 
 def _outcome(contenders: Sequence[Contender]) -> str:
-    """Who leads, over whom, and from whom it cannot be told; of two contenders or more."""
+    """Who leads, over whom, and from whom it cannot be told; two single networks have no interval between them."""
     lead = max(contenders, key=lambda contender: contender.mean)
     claimed = _seeds(contenders) >= CLAIMING_SEEDS
     lost: list[str] = []
     tied: list[str] = []
+    single: list[str] = []
     for other in contenders:
-        if other is not lead:
-            gap = contender_gap(lead, other)
-            clear = gap is not None and gap.low is not None and gap.low > 0
-            (lost if clear else tied).append(f"{other.words} ({_gap_text(gap, lead, other)})")
-    leading = f"{lead.words} with {percent_text(lead.mean)} %"
+        if other is lead:
+            continue
+        if other.alone and lead.alone:
+            single.append(f"; {other.words} has {percent_text(other.mean)} %")
+            continue
+        gap = contender_gap(lead, other)
+        clear = gap is not None and gap.low is not None and gap.low > 0
+        (lost if clear else tied).append(f"{other.words} ({_gap_text(gap, lead, other)})")
+    said = f"{lead.words} with {percent_text(lead.mean)} %"
     if not tied:
-        return f"{leading} {'wins over' if claimed else 'is above'} {' and '.join(lost)}"
-    level = f"{leading} cannot be told from {' and '.join(tied)}"
-    return level + (f", and is above {' and '.join(lost)}" if lost else "")
+        said += f" {'wins over' if claimed else 'is above'} {' and '.join(lost)}"
+    else:
+        said += f" cannot be told from {' and '.join(tied)}"
+        said += f", and is above {' and '.join(lost)}" if lost else ""
+    return said + "".join(single)
 
 
 def _seeds(contenders: Sequence[Contender]) -> int:
