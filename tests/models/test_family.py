@@ -129,8 +129,11 @@ def test_a_block_is_convolution_norm_relu_pool() -> None:
     ],
 )
 def test_chains_of_the_ladder(side: int, chains: set[str]) -> None:
-    rungs = ladder((3, side, side), 10)
+    rungs = ladder((3, side, side), 10, STEMS)
     assert {f"{spec.stem}-{spec.depth}" for spec in rungs} == chains
+    separable = ladder((3, side, side), 10, [f"{stem}-ds" for stem in STEMS])
+    assert {f"{spec.stem}-{spec.depth}" for spec in separable} == {c for c in chains if not c.endswith("-1")}
+    assert all(spec.block == "separable" and spec.name.endswith("-ds") for spec in separable)
     for chain in chains:
         widths = sorted(spec.width for spec in rungs if spec.name.startswith(f"{chain}-w"))
         assert widths == [4, 8, 16, 32, 64, 128]
@@ -159,7 +162,7 @@ def test_the_ladder_climbs() -> None:
     rungs = ladder(CIFAR, 10)
     params = [spec_size(spec, CIFAR, 10).params for spec in rungs]
     assert params == sorted(params)
-    assert len({spec.name for spec in rungs}) == len(rungs) == 36
+    assert len({spec.name for spec in rungs}) == len(rungs) == 72
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from flashdd.core.config import RunConfig, build_config
 from flashdd.core.errors import ConfigError, DataError, UsageError
 from flashdd.data.sources import SourceFacts
+from flashdd.labels.flash.capacity import Course, default_setting
 from flashdd.pipeline.families import default_max_macs
 from flashdd.pipeline.setup import Setup, resolve
 
@@ -138,6 +139,21 @@ def test_ensembles_keep_to_bytes_operations_and_their_number() -> None:
 
 def test_trainings_of_other_lengths_have_whole_epochs() -> None:
     setup = _resolve(_facts(32, 10), teacher__epochs=8, search__lengths=[0.1, 0.25, 1.0])
-    assert [setup.teacher_at(length).epochs for length in (0.1, 0.25, 1.0)] == [1, 2, 8]
+    courses = [Course(length=length, shift=0.0) for length in (0.1, 0.25, 1.0)]
+    assert [setup.teacher_at(course).epochs for course in courses] == [1, 2, 8]
     assert {setting.length for setting in setup.settings} == {0.1, 0.25, 1.0}
-    assert setup.member_at(1.0) == setup.member_recipe
+    assert setup.member_at(default_setting(setup.settings).course) == setup.member_recipe
+    assert setup.teacher_at(default_setting(setup.teacher_settings).course) == setup.teacher_recipe
+
+
+def test_the_searched_teacher_may_see_images_moved_less_far() -> None:
+    """Shifts by as many pixels are one; the teacher's own comes first, and is that of its published settings."""
+    shifts = [1 / 32, 1 / 30, 0.0]
+    setup = _resolve(_facts(32, 10), search__teacher_lengths=[0.5, 1.0], search__teacher_shifts=shifts)
+    found = dict.fromkeys(setting.course for setting in setup.teacher_settings)
+    expected = [(length, shift) for shift in (1 / 8, 1 / 32, 0.0) for length in (0.5, 1.0)]
+    assert [(course.length, course.shift) for course in found] == expected
+    assert setup.published.course == default_setting(setup.teacher_settings).course
+    assert {setting.shift for setting in setup.settings} == {1 / 32}  # the labeler's own, not searched
+    digits = _resolve(_facts(8, 10), search__teacher_shifts=shifts)
+    assert {setting.shift for setting in digits.teacher_settings} == {1 / 8, 0.0}

@@ -10,7 +10,7 @@ from flashdd.training.optim import one_cycle
 
 
 def _recipe(cycles: int = 1) -> ClassifierRecipe:
-    return ClassifierRecipe(epochs=2, batch_size=10, flip=False, cycles=cycles)
+    return ClassifierRecipe(epochs=2, batch_size=10, flip=False, shift=0.0, cycles=cycles)
 
 
 def test_one_cycle_is_the_whole_training() -> None:

@@ -107,6 +107,9 @@ class TeacherSection(Section):
     name: str = "resnet18"
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=128, ge=2)
+    shift: float = Field(default=1 / 8, ge=0, le=0.5)
+    """random crops move a real image by up to this share of its side, 4 pixels at 32 as in the field, and a pixel at
+    least; 0: not at all"""
 
 
 class LabelerSection(Section):
@@ -121,6 +124,8 @@ class LabelerSection(Section):
     max_epochs: int = Field(default=60, ge=1)
     """a small dataset is not repeated more often than this"""
     batch_size: int = Field(default=128, ge=2)
+    shift: float = Field(default=1 / 32, ge=0, le=0.5)
+    """as `teacher.shift`; trained as long, small networks are better the less far images move (docs/LOG.md)"""
     stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
     """the chains of the ladder that are climbed; also a family of your own as `module:name`"""
     bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8,), min_length=1)
@@ -155,6 +160,8 @@ class SearchSection(Section):
     """factors on a labeler's epochs of training, each with a schedule of its own"""
     teacher_lengths: tuple[float, ...] | None = None
     """the same of the full teacher; by default `lengths`"""
+    teacher_shifts: tuple[float, ...] = ()
+    """of the full teacher, tried beside `teacher.shift`"""
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
     finalists: int = Field(default=2, ge=1)
@@ -172,6 +179,13 @@ class SearchSection(Section):
             return None
         if not values or any(value <= 0 for value in values):
             raise ValueError("needs at least one number, all above 0")
+        return values
+
+    @field_validator("teacher_shifts")
+    @classmethod
+    def _shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= value <= 0.5 for value in values):
+            raise ValueError("needs shares of an image's side, 0 to 0.5")
         return values
 
     @field_validator("temperatures", "logit_scales")

@@ -147,6 +147,9 @@ class Candidate(_Facts):
     bits: Positive | None = None  # of the weights
     num_members: Positive | None = None
     length: Ratio | None = None  # factor on the configured training, in `epochs` already
+    shift: Ratio | None = (
+        None  # share of a side by which real images moved in training; absent in older records
+    )
     depth: Count | None = None
     rung: Count | None = None
     values: tuple[Fraction, ...] | None = None  # proxy accuracy by seed

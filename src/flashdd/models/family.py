@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from flashdd.core.errors import UnknownNameError, UsageError, unknown_name
 from flashdd.models.count import Size
@@ -14,6 +15,8 @@ Block = Literal["plain", "separable"]
 Head = Literal["flatten", "average"]
 STEMS: tuple[Stem, ...] = ("conv", "strided", "patch")
 """Those that a ladder is made of; of a "chain" every layer is named."""
+FAMILIES = (*STEMS, *(f"{stem}-ds" for stem in STEMS))
+"""What a ladder climbs: every stem with plain blocks, and with separable ones."""
 WIDTHS = (4, 8, 16, 32, 64, 128)
 TINY_PIXELS = 16
 LARGEST_GRID = 64
@@ -83,6 +86,11 @@ class LabelerSpec:
         ]
         layers = "-".join(map(str, self.links)) if self.links else f"{self.depth}-w{self.width}"
         return f"{self.stem}-{layers}{''.join(options)}"
+
+    @property
+    def family(self) -> str:
+        """Stem and block, as in `FAMILIES`."""
+        return f"{self.stem}-ds" if self.block == "separable" else self.stem
 
     @staticmethod
     def parse(name: str) -> LabelerSpec:
@@ -298,22 +306,26 @@ def spec_size(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int) 
     return Size(params=params, macs=macs)
 
 
-def ladder(shape: tuple[int, int, int], num_classes: int) -> list[LabelerSpec]:
+def ladder(
+    shape: tuple[int, int, int], num_classes: int, families: Sequence[str] = FAMILIES
+) -> list[LabelerSpec]:
     """The candidates of capacity search for images of `shape` (C, H, W), by increasing parameters.
 
-    Every stem at two depths, the one that ends on a grid of about 4x4 and the one above, so 2 and 1 at 8
+    Every family at two depths, the one that ends on a grid of about 4x4 and the one above, so 2 and 1 at 8
     pixels, 3 and 2 at 32, 4 and 3 at 64, as far as the resolution allows them, times the widths. From 50 classes
     on one deeper, from 500 two: a head costs a weight per class and cell of the last grid. No budget.
     """
     side = min(shrunk(shape)[1:])
     depth = max(2, (side - 1).bit_length() - 2) + (num_classes >= 50) + (num_classes >= 500)
     specs = [
-        LabelerSpec(stem=stem, depth=d, width=w)
+        LabelerSpec(stem=stem, depth=d, width=w, block=block)
         for stem in STEMS
+        for block in get_args(Block)
         for d in (depth - 1, depth)
-        if d <= largest_depth(stem, shape)
+        if d <= largest_depth(stem, shape) and not (block == "separable" and d == 1)
         for w in WIDTHS
     ]
+    specs = [spec for spec in specs if spec.family in families]
 
     def key(spec: LabelerSpec) -> tuple[int, int, str]:
         size = spec_size(spec, shape, num_classes)

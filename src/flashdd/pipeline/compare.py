@@ -22,6 +22,7 @@ from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
 from flashdd.data.sources import check_source
 from flashdd.images.table import METHODS, method_of
+from flashdd.labels.flash.capacity import Course
 from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
@@ -152,8 +153,8 @@ class _Set:
     def ipc(self) -> int | None:
         return self.context.setup.ipc
 
-    def teacher(self, length: float = 1.0) -> Network:
-        return teacher_network(self.context, self.data, length)
+    def teacher(self, course: Course | None = None) -> Network:
+        return teacher_network(self.context, self.data, course)
 
     @cached_property
     def made(self) -> StageResult:

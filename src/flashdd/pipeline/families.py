@@ -11,7 +11,7 @@ from flashdd.core.plugins import call_plugin, is_plugin, registered
 from flashdd.labels.flash.capacity import Rung, Variants
 from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size
-from flashdd.models.family import STEMS, LabelerSpec, ladder, spec_size
+from flashdd.models.family import FAMILIES, STEMS, LabelerSpec, ladder, spec_size
 
 _CLAIMED_SPEED = 843.81
 _CLAIMED_SHARE = 0.0003
@@ -67,18 +67,18 @@ def default_max_macs(yardstick: Size, budget: int) -> int:
 def labeler_families(
     config: RunConfig, yardstick: Size, room: Room
 ) -> tuple[tuple[tuple[Rung, ...], ...], ...]:
-    """Per stem and depth, the ladder's widths that fit, and above them the widest that does."""
+    """Per family and depth, the ladder's widths that fit, and above them the widest that does."""
     specs, bits = ladder(room.shape, room.classes), config.labeler.bits[0]
     families = []
-    for stem in config.labeler.stems:
-        if stem not in STEMS and is_plugin("labeler family", stem):
-            families.append(_own_family(stem, room, bits))
+    for name in config.labeler.stems:
+        if name not in FAMILIES and is_plugin("labeler family", name):
+            families.append(_own_family(name, room, bits))
             continue
-        if stem not in STEMS:
-            raise unknown_name("labeler.stems entry", stem, (*STEMS, *registered("labeler family")))
-        depths = sorted({spec.depth for spec in specs if spec.stem == stem}, reverse=True)
+        if name not in FAMILIES:
+            raise unknown_name("labeler.stems entry", name, (*FAMILIES, *registered("labeler family")))
+        depths = sorted({spec.depth for spec in specs if spec.family == name}, reverse=True)
         chains = [
-            _chain([s for s in specs if (s.stem, s.depth) == (stem, depth)], room, bits) for depth in depths
+            _chain([s for s in specs if (s.family, s.depth) == (name, depth)], room, bits) for depth in depths
         ]
         families.append(tuple(chain for chain in chains if chain))
     if not any(families):
@@ -146,7 +146,7 @@ def _chain(specs: Sequence[LabelerSpec], room: Room, bits: int) -> tuple[Rung, .
 def _too_small(config: RunConfig, specs: Sequence[LabelerSpec], yardstick: Size, room: Room) -> str:
     """The sentence for a budget that holds no rung: the smallest budget, or else MAC ceiling, that holds one."""
     bits = config.labeler.bits[0]
-    rungs = [room.rung(spec, bits) for spec in specs if spec.stem in config.labeler.stems]
+    rungs = [room.rung(spec, bits) for spec in specs if spec.family in config.labeler.stems]
     if config.labeler.max_macs is None:
         # a larger budget raises the default ceiling with it
         per_byte = yardstick.macs / _CLAIMED_SPEED / (_CLAIMED_SHARE * yardstick.bytes)

@@ -14,7 +14,7 @@ from flashdd.core.files import sha256_file
 from flashdd.core.stages import StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
-from flashdd.labels.flash.capacity import Setting
+from flashdd.labels.flash.capacity import Course, Setting
 from flashdd.labels.flash.labeler import Labeler, rounded_statistics
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
@@ -50,7 +50,7 @@ def shipped_labeler(folder: Path) -> Shipped:
 class Material:
     """What rows are made of.
 
-    method: the images' name in the table. teacher: trained for that multiple of its epochs; searched: the search for
+    method: the images' name in the table. teacher: trained in that course; searched: the search for
     its settings on these images; both made on demand. shipped: None where there is no artifact. learned: soft labels
     (N, classes) that came with images made elsewhere.
     """
@@ -58,7 +58,7 @@ class Material:
     data: RealDataset
     images: ImageSet
     method: str
-    teacher: Callable[[float], Network]
+    teacher: Callable[[Course], Network]
     searched: Callable[[], SearchResult]
     shipped: Shipped | None
     learned: Tensor | None = None
@@ -77,11 +77,11 @@ def student_statistics(shipped: Shipped | None, data: RealDataset) -> tuple[Sequ
 
 def teacher_facts(context: Context, material: Material, setting: Setting) -> dict[str, Any]:
     """The record's facts about the teacher behind a row, at the setting of its labels."""
-    setup, teacher = context.setup, material.teacher(setting.length)
+    setup, teacher = context.setup, material.teacher(setting.course)
     size = size_of_name(teacher.name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
     return {
         "name": teacher.name,
-        "epochs": setup.teacher_at(setting.length).epochs,
+        "epochs": setup.teacher_at(setting.course).epochs,
         "params": size.params,
         "macs": size.macs,
         "accuracy": teacher.accuracy("test"),

@@ -136,7 +136,7 @@ def _member_stage(context: Context, network: Network, replica: int, snapshot: in
     """One member alone, as a labeler; the record holds its logits' spread on validation images."""
     data, setup = network.data, context.setup
     steps = 0 if bits >= LOSSLESS_BITS else setup.config.labeler.refit_steps
-    recipe = RefitRecipe(steps=steps, flip=setup.flip)
+    recipe = RefitRecipe(steps=steps, flip=setup.flip, shift=setup.member_recipe.shift)
 
     def make(work: StageWork) -> dict[str, float]:
         if steps:

@@ -28,7 +28,7 @@ def artifact_stage(
 ) -> tuple[StageResult, ArtifactContent]:
     """`artifact/` with images and labeler; the record holds the labeler's facts, its test accuracy among them."""
     setup, choice = context.setup, capacity.choice
-    made = labeler_stage(context, data, design_of(context, choice.rung, choice.setting.length))
+    made = labeler_stage(context, data, design_of(context, choice.rung, choice.setting.course))
     labeler = made.open(choice.setting.temperature, choice.setting.logit_scale)
     content = ArtifactContent(
         images=images,
@@ -65,7 +65,7 @@ def artifact_stage(
         "artifact",
         revision=_REVISION,
         config={
-            "choice": [str(choice), setup.member_at(choice.setting.length).epochs],
+            "choice": [str(choice), setup.member_at(choice.setting.course).epochs],
             "protocol": content.protocol,
             "provenance": content.provenance,
             "augmentation_seed": content.augmentation_seed,

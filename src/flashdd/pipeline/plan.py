@@ -42,11 +42,11 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     height, width = facts.shape[1:]
     search = config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
-    lengths, dials = _dials(setup.settings)
+    courses, dials = _dials(setup.settings)
     _, teacher_dials = _dials(setup.teacher_settings)
     raised = max(0, search.finalist_seeds - search.seeds)
     most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
-    most += (lengths - 1) * rungs * search.seeds  # each other length may be climbed once
+    most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     teacher = (1 + teacher_dials) * search.seeds + min(search.finalists, 1 + teacher_dials) * raised
     epochs = protocol.epochs(setup.num_images)
@@ -78,9 +78,9 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
 
 
 def _dials(settings: Sequence[Setting]) -> tuple[int, int]:
-    """Lengths of training, and settings that a rung is tried at beside the default, one dial at a time."""
-    lengths = len({setting.length for setting in settings})
-    return lengths, len(settings) // lengths + lengths - 2
+    """Courses of training, and settings that a rung is tried at beside the default, at most."""
+    courses = len({setting.course for setting in settings})
+    return courses, len(settings) // courses + courses - 2
 
 
 def _variants(setup: Setup) -> int:

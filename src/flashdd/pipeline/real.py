@@ -18,6 +18,7 @@ from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork, Store
 from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import SourceFacts, SourceOptions, prepare
+from flashdd.labels.flash.capacity import Course
 from flashdd.models.table import build
 from flashdd.pipeline.context import Context
 from flashdd.training.classifier import ClassifierRecipe, fit_classifier, state_on_cpu
@@ -150,10 +151,11 @@ def network_stage(
     return Network(name=name, stage=stage, data=data)
 
 
-def teacher_network(context: Context, data: RealDataset, length: float = 1.0) -> Network:
-    """The run's teacher, trained for `length` times its epochs."""
+def teacher_network(context: Context, data: RealDataset, course: Course | None = None) -> Network:
+    """The run's teacher, trained in that course; by default as its recipe says."""
     setup = context.setup
-    return network_stage(context, data, setup.config.teacher.name, setup.teacher_at(length))
+    recipe = setup.teacher_at(course) if course else setup.teacher_recipe
+    return network_stage(context, data, setup.config.teacher.name, recipe)
 
 
 def _accuracy(model: nn.Module, data: RealDataset, split: str) -> float:

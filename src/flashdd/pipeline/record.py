@@ -17,6 +17,7 @@ from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult
 from flashdd.pipeline.setup import Setup
+from flashdd.training.classifier import shift_pixels
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 _OPTIONAL = ("equal_bytes",)
@@ -211,15 +212,31 @@ def _notes(
     return [*notes, *caveats(context, data, schemes)]
 
 
-def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> list[str]:
-    """What a reader of any table of these schemes, made on these data and this device, must know."""
+def _unsearched(setup: Setup) -> list[str]:
+    """Of the full teacher: dials of its training that may make better labels, and that no search has turned."""
     notes = []
-    lengths = {setting.length for setting in context.setup.teacher_settings}
-    if len(lengths) == 1 and any(scheme.partition("@")[0] in _BY_TEACHER for scheme in schemes):
+    if len({setting.length for setting in setup.teacher_settings}) == 1:
         notes.append(
             "The full teacher's training length was not searched (search.teacher_lengths): stopped early it may make "
             "better labels."
         )
+    moved = [
+        shift_pixels(setup.facts.shape[1:], recipe.shift)
+        for recipe in (setup.teacher_recipe, setup.member_recipe)
+    ]
+    if moved[0] != moved[1] and len({setting.shift for setting in setup.teacher_settings}) == 1:
+        notes.append(
+            f"The full teacher was trained on images that move by up to {moved[0]} pixels, the labeler's networks by "
+            f"{moved[1]}, and no other was tried for it (search.teacher_shifts): it may make better labels so."
+        )
+    return notes
+
+
+def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> list[str]:
+    """What a reader of any table of these schemes, made on these data and this device, must know."""
+    notes = []
+    if any(scheme.partition("@")[0] in _BY_TEACHER for scheme in schemes):
+        notes += _unsearched(context.setup)
     if context.setup.protocol.loss.needs_classes:
         notes.append(
             "Hard labels, and stored ones that are no logits, train with cross-entropy: the protocol's loss compares "

@@ -111,11 +111,11 @@ def _make_way(context: Context, data: RealDataset) -> None:
 def _seconds(
     context: Context, data: RealDataset, images: ImageSet, searched: SearchResult, capacity: SearchResult
 ) -> dict[str, float]:
-    """Of the stages that the others share: decoding, teachers of other lengths, their labels, the rungs' training."""
-    lengths = {entry.candidate.setting.length for entry in searched.measured}
-    teachers = [teacher_network(context, data, length) for length in sorted(lengths)]
+    """Of the stages that the others share: decoding, teachers of other courses, their labels, the rungs' training."""
+    courses = dict.fromkeys(entry.candidate.setting.course for entry in searched.measured)
+    teachers = [teacher_network(context, data, course) for course in courses]
     rungs = dict.fromkeys(
-        (entry.candidate.rung, entry.candidate.setting.length) for entry in capacity.measured
+        (entry.candidate.rung, entry.candidate.setting.course) for entry in capacity.measured
     )
     made = [labeler_stage(context, data, design_of(context, *rung)) for rung in rungs]
     parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}

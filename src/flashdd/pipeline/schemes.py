@@ -133,21 +133,21 @@ def _teacher(context: Context, material: Material, scheme: str, setting: Setting
     images = material.images
 
     def open_row() -> Opened:
-        _, labels = labels_stage(context, material.teacher(setting.length), images)
+        _, labels = labels_stage(context, material.teacher(setting.course), images)
         source = labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale)
         return images.images, images.labels, source
 
     def online() -> Opened:
-        net = material.teacher(setting.length).open().to(context.device)
+        net = material.teacher(setting.course).open().to(context.device)
         return images.images, images.labels, NetworkSource(net, num_classes=images.num_classes)
 
     return Row(
         scheme=scheme,
         images=material.method,
-        label_bytes=teacher_bytes(material.teacher(setting.length)),
+        label_bytes=teacher_bytes(material.teacher(setting.course)),
         key={
             "images": images.content_hash,
-            "network": material.teacher(setting.length).stage.hash,
+            "network": material.teacher(setting.course).stage.hash,
             "setting": f"{setting.temperature:g} {setting.logit_scale:g}",
         },
         open=open_row,

@@ -19,7 +19,16 @@ from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.data.views import ViewMaker
-from flashdd.labels.flash.capacity import Candidate, Measured, Rung, SearchBudget, Setting, Variants, search
+from flashdd.labels.flash.capacity import (
+    Candidate,
+    Course,
+    Measured,
+    Rung,
+    SearchBudget,
+    Setting,
+    Variants,
+    search,
+)
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, labeler_stage
@@ -29,8 +38,7 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _STAGE_REVISION = 2
-_SEARCH_REVISION = 3
-_LENGTHS_REVISION = 1  # of how lengths are tried, part of the key where there are several
+_SEARCH_REVISION = 4
 
 
 def labels_of(
@@ -97,32 +105,32 @@ class SearchResult:
 @dataclass(frozen=True, kw_only=True)
 class _Labelers:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
-    length; labels, accuracy (validation): of these; epochs: of a length."""
+    course; labels, accuracy (validation): of these; epochs: of a course."""
 
     families: Sequence[Sequence[Sequence[Rung]]]
     variants: Variants | None
     settings: Sequence[Setting]
-    prepare: Callable[[Rung, float], Any]
-    labels: Callable[[Rung, float], Labels]
-    accuracy: Callable[[Rung, float], float]
-    epochs: Callable[[float], int]
+    prepare: Callable[[Rung, Course], Any]
+    labels: Callable[[Rung, Course], Labels]
+    accuracy: Callable[[Rung, Course], float]
+    epochs: Callable[[Course], int]
 
 
 def teacher_search(
-    context: Context, data: RealDataset, images: ImageSet, teacher: Callable[[float], Network]
+    context: Context, data: RealDataset, images: ImageSet, teacher: Callable[[Course], Network]
 ) -> SearchResult:
-    """The full teacher's best settings, by the labeler's own search over training length, temperature and scale.
+    """The full teacher's best settings, by the labeler's own search over its course, temperature and scale.
 
-    teacher: the network trained for that multiple of its epochs.
+    teacher: the network trained in a course.
     """
-    whole, size = teacher(1.0), context.setup.teacher_size
+    whole, size = teacher(context.setup.published.course), context.setup.teacher_size
     rung = Rung(
         name=whole.name, params=size.params, bytes=whole.path().stat().st_size, macs=size.macs, bits=32
     )
 
     @lru_cache(maxsize=2)
-    def labels(rung: Rung, length: float) -> Labels:
-        return labels_stage(context, teacher(length), images)[1]
+    def labels(rung: Rung, course: Course) -> Labels:
+        return labels_stage(context, teacher(course), images)[1]
 
     choices = _Labelers(
         families=[[[rung]]],
@@ -130,8 +138,8 @@ def teacher_search(
         settings=context.setup.teacher_settings,
         prepare=labels,
         labels=labels,
-        accuracy=lambda rung, length: teacher(length).accuracy("val"),
-        epochs=lambda length: context.setup.teacher_at(length).epochs,
+        accuracy=lambda rung, course: teacher(course).accuracy("val"),
+        epochs=lambda course: context.setup.teacher_at(course).epochs,
     )
     return _search_stage(
         context, data, images, name="teacher-search", choices=choices, inputs={"network": whole.stage.hash}
@@ -142,12 +150,12 @@ def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> Se
     """The labeler's capacity, training length, temperature and logit scale, bits and number of members."""
 
     @cache
-    def made(rung: Rung, length: float) -> Made:
-        return labeler_stage(context, data, design_of(context, rung, length))
+    def made(rung: Rung, course: Course) -> Made:
+        return labeler_stage(context, data, design_of(context, rung, course))
 
     @lru_cache(maxsize=4)
-    def labels(rung: Rung, length: float) -> Labels:
-        return labels_of(context, made(rung, length).open(), images)
+    def labels(rung: Rung, course: Course) -> Labels:
+        return labels_of(context, made(rung, course).open(), images)
 
     choices = _Labelers(
         families=context.setup.families,
@@ -155,15 +163,15 @@ def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> Se
         settings=context.setup.settings,
         prepare=made,
         labels=labels,
-        accuracy=lambda rung, length: made(rung, length).accuracy("val"),
-        epochs=lambda length: context.setup.member_at(length).epochs,
+        accuracy=lambda rung, course: made(rung, course).accuracy("val"),
+        epochs=lambda course: context.setup.member_at(course).epochs,
     )
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     return _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
 
 
-def design_of(context: Context, rung: Rung, length: float) -> Design:
-    epochs = context.setup.member_at(length).epochs
+def design_of(context: Context, rung: Rung, course: Course) -> Design:
+    epochs = context.setup.member_at(course).epochs
     return Design(names=(rung.name,), epochs=epochs, bits=rung.bits, copies=rung.num_members)
 
 
@@ -195,9 +203,10 @@ def _search_stage(
         revision=_SEARCH_REVISION,
         config={
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
-            "settings": [[s.length, s.temperature, s.logit_scale] for s in choices.settings],
-            "search": options.model_dump(mode="json", exclude={"teacher_lengths"}),  # in the settings
-            **({"lengths": _LENGTHS_REVISION} if len({s.length for s in choices.settings}) > 1 else {}),
+            "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
+            "search": options.model_dump(
+                mode="json", exclude={"teacher_lengths", "teacher_shifts"}
+            ),  # in the settings
             "labeler": setup.config.labeler.model_dump(mode="json") if choices.variants else None,
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
@@ -240,8 +249,8 @@ class _Proxies:
 
     def _train(self, candidate: Candidate, seed: int) -> float:
         with self.work.paused():  # training a rung, or labelling by the teacher, is a stage of its own
-            self.choices.prepare(candidate.rung, candidate.setting.length)
-        labels, setting = self.choices.labels(candidate.rung, candidate.setting.length), candidate.setting
+            self.choices.prepare(candidate.rung, candidate.setting.course)
+        labels, setting = self.choices.labels(candidate.rung, candidate.setting.course), candidate.setting
         source = labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale)
         protocol = self.context.setup.protocol
         job = ProxyJob(stage=self.name, label=str(candidate), protocol=protocol, source=source)
@@ -297,11 +306,12 @@ def _facts(entry: Measured, choices: _Labelers) -> dict[str, Any]:
     rung, setting = entry.candidate.rung, entry.candidate.setting
     return {
         **asdict(rung),
-        "epochs": choices.epochs(setting.length),
+        "epochs": choices.epochs(setting.course),
         "length": setting.length,
+        "shift": setting.shift,
         "temperature": setting.temperature,
         "logit_scale": setting.logit_scale,
-        "val_accuracy": choices.accuracy(rung, setting.length),
+        "val_accuracy": choices.accuracy(rung, setting.course),
         "proxy_mean": entry.mean,
         "proxy_stderr": entry.stderr,
         "n": len(entry.values),

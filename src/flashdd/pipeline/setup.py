@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flashdd.core.config import RunConfig, parse_budget
+from flashdd.core.config import LabelerSection, RunConfig, TeacherSection, parse_budget
 from flashdd.core.errors import ConfigError, DataError
 from flashdd.core.plugins import Kind, fingerprint, is_plugin
 from flashdd.data.foreign import Hints, count_foreign
@@ -17,12 +17,12 @@ from flashdd.data.sources import SourceFacts, SourceOptions
 from flashdd.images.dm import default_network
 from flashdd.images.rded import default_factor
 from flashdd.images.table import METHODS, method_of
-from flashdd.labels.flash.capacity import Rung, Setting, Variants
+from flashdd.labels.flash.capacity import Course, Rung, Setting, Variants
 from flashdd.models.count import Size, reference
 from flashdd.models.table import default_student, size_of_name
 from flashdd.pipeline.families import Room, default_max_macs, labeler_families, variants_of
 from flashdd.training import protocols
-from flashdd.training.classifier import ClassifierRecipe
+from flashdd.training.classifier import ClassifierRecipe, shift_pixels
 from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
@@ -59,12 +59,12 @@ class Setup:
     member_recipe: ClassifierRecipe
     teacher_recipe: ClassifierRecipe
 
-    def member_at(self, length: float) -> ClassifierRecipe:
-        """The members' training, `length` times as long, rounded to epochs."""
-        return _times(self.member_recipe, length)
+    def member_at(self, course: Course) -> ClassifierRecipe:
+        """The members' training in that course; its length is rounded to epochs."""
+        return _in_course(self.member_recipe, course)
 
-    def teacher_at(self, length: float) -> ClassifierRecipe:
-        return _times(self.teacher_recipe, length)
+    def teacher_at(self, course: Course) -> ClassifierRecipe:
+        return _in_course(self.teacher_recipe, course)
 
     @property
     def num_images(self) -> int:
@@ -84,7 +84,8 @@ class Setup:
     def published(self) -> Setting:
         """The teacher as published: its whole training, scale 1, the protocol's temperature (20 where it has none)."""
         temperature = self.protocol.temperature or PUBLISHED_TEMPERATURE
-        return Setting(length=1.0, temperature=temperature, logit_scale=1.0)
+        shift = self.teacher_recipe.shift
+        return Setting(length=1.0, shift=shift, temperature=temperature, logit_scale=1.0)
 
 
 def plugin_fingerprints(config: RunConfig) -> dict[str, str]:
@@ -166,13 +167,11 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         budget_bytes=budget,
         max_macs=max_macs,
         families=labeler_families(config, yardstick, room),
-        settings=_settings(config, protocol, config.search.lengths),
-        teacher_settings=_settings(config, protocol, config.search.teacher_lengths or config.search.lengths),
+        settings=_settings(config, protocol, _courses(config.search.lengths, [config.labeler.shift], shape)),
+        teacher_settings=_settings(config, protocol, _teacher_courses(config, shape)),
         variants=variants_of(config, room),
         member_recipe=_member_recipe(config, facts, flip),
-        teacher_recipe=ClassifierRecipe(
-            epochs=config.teacher.epochs, batch_size=config.teacher.batch_size, flip=flip
-        ),
+        teacher_recipe=_recipe(config.teacher, config.teacher.epochs, flip),
     )
 
 
@@ -229,26 +228,40 @@ def _proxy(student: str, size: Size, shape: Shape, classes: int) -> str:
     return student if size.macs <= size_of_name(small, num_classes=classes, shape=shape).macs else small
 
 
-def _settings(config: RunConfig, protocol: Protocol, lengths: Sequence[float]) -> tuple[Setting, ...]:
+def _settings(config: RunConfig, protocol: Protocol, courses: Sequence[Course]) -> tuple[Setting, ...]:
     if protocol.temperature is None:
-        return tuple(
-            Setting(length=length, temperature=temperature, logit_scale=1.0)
-            for length in lengths
-            for temperature in config.search.temperatures
-        )
+        softness = [(temperature, 1.0) for temperature in config.search.temperatures]
+    else:
+        softness = [(protocol.temperature, scale) for scale in config.search.logit_scales]
     return tuple(
-        Setting(length=length, temperature=protocol.temperature, logit_scale=scale)
-        for length in lengths
-        for scale in config.search.logit_scales
+        Setting(length=course.length, shift=course.shift, temperature=temperature, logit_scale=scale)
+        for course in courses
+        for temperature, scale in softness
     )
 
 
-def _times(recipe: ClassifierRecipe, length: float) -> ClassifierRecipe:
-    return replace(recipe, epochs=max(1, round(recipe.epochs * length)))
+def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
+    search = config.search
+    shifts = [config.teacher.shift, *search.teacher_shifts]
+    return _courses(search.teacher_lengths or search.lengths, shifts, shape)
+
+
+def _courses(lengths: Sequence[float], shifts: Sequence[float], shape: Shape) -> list[Course]:
+    """Every length at every shift, the first shift first; of shifts by equally many pixels only the first."""
+    pixels: dict[int, float] = {}
+    for shift in shifts:
+        pixels.setdefault(shift_pixels(shape[1:], shift), shift)
+    return [Course(length=length, shift=shift) for shift in pixels.values() for length in lengths]
+
+
+def _in_course(recipe: ClassifierRecipe, course: Course) -> ClassifierRecipe:
+    return replace(recipe, epochs=max(1, round(recipe.epochs * course.length)), shift=course.shift)
 
 
 def _member_recipe(config: RunConfig, facts: SourceFacts, flip: bool) -> ClassifierRecipe:
     epochs = max(1, round(config.labeler.image_passes / facts.num_train))
-    return ClassifierRecipe(
-        epochs=min(epochs, config.labeler.max_epochs), batch_size=config.labeler.batch_size, flip=flip
-    )
+    return _recipe(config.labeler, min(epochs, config.labeler.max_epochs), flip)
+
+
+def _recipe(section: TeacherSection | LabelerSection, epochs: int, flip: bool) -> ClassifierRecipe:
+    return ClassifierRecipe(epochs=epochs, batch_size=section.batch_size, flip=flip, shift=section.shift)

@@ -14,7 +14,7 @@ from flashdd.core.record import ShipFacts
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.capacity import Rung
 from flashdd.labels.flash.pack import labeler_bytes
-from flashdd.models.family import LabelerSpec, ladder, shrink_factor
+from flashdd.models.family import STEMS, LabelerSpec, ladder, shrink_factor
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.families import Room
 from flashdd.pipeline.members import member_spec, single
@@ -118,7 +118,7 @@ def _searched(capacity: SearchResult | None) -> list[str]:
 def _tops(room: Room) -> list[Rung]:
     """Per stem, at the ladder's greater depth, the widest network within the bytes and the teacher's operations."""
     deepest: dict[str, LabelerSpec] = {}
-    for spec in ladder(room.shape, room.classes):
+    for spec in ladder(room.shape, room.classes, STEMS):
         if spec.stem not in deepest or spec.depth > deepest[spec.stem].depth:
             deepest[spec.stem] = spec
     tops = [room.widest(spec) for spec in deepest.values()]

@@ -100,7 +100,7 @@ def learned_row(context: Context, material: Material) -> Row | None:
 def _teacher(context: Context, material: Material) -> _Origin:
     """The full teacher at its searched settings."""
     setting, images = material.searched().choice.setting, material.images
-    teacher = material.teacher(setting.length)
+    teacher = material.teacher(setting.course)
 
     def of_views() -> Tensor:
         return setting.logit_scale * _table(labels_stage(context, teacher, images)[1])

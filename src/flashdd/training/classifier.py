@@ -29,8 +29,9 @@ _WEIGHT_DECAY = 5e-4
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecipe:
-    """SGD with Nesterov momentum, weight decay 5e-4, random crops and flips, one cycle of the rate up to 0.1.
+    """SGD with Nesterov momentum, weight decay 5e-4, random shifts and flips, one cycle of the rate up to 0.1.
 
+    shift: an image moves by up to this share of its side, a pixel at least, over zero padding; 0: not at all.
     cycles: so many of them in a row, of equal length but for a rest of steps, which the first ones share; the network
     at the end of each is a member of a snapshot ensemble (Huang et al., arXiv:1704.00109, section 3).
     """
@@ -38,6 +39,7 @@ class ClassifierRecipe:
     epochs: int
     batch_size: int
     flip: bool
+    shift: float
     cycles: int = 1
 
     def to_json(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ class ClassifierRecipe:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "flip": self.flip,
+            "shift": self.shift,
             "cycles": self.cycles,
             "lr": _PEAK_RATE,
             "weight_decay": _WEIGHT_DECAY,
@@ -95,11 +98,8 @@ def fit_classifier(
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Fitted:
-    """Train `model` (pixels in [0, 1] -> logits) on the real images with hard labels.
-
-    Crops shift by up to an eighth of the side over zero padding (4 pixels at 32, as the field does).
-    """
-    spec = ViewSpec(padding=max(1, min(train.images.shape[2:]) // 8), flip=recipe.flip)
+    """Train `model` (pixels in [0, 1] -> logits) on the real images with hard labels."""
+    spec = ViewSpec(padding=shift_pixels(train.images.shape[2:], recipe.shift), flip=recipe.flip)
     views = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
     labels = train.labels.to(engine.device)
     num_images = len(labels)
@@ -121,6 +121,15 @@ def fit_classifier(
         visit=visit,
     )
     return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
+
+
+def shift_pixels(size: Sequence[int], share: float) -> int:
+    """`share` of the shorter side of images of `size` (H, W), rounded down, a pixel at least unless it is 0.
+
+    >>> [shift_pixels((32, 32), share) for share in (0.0, 1 / 64, 1 / 32, 1 / 8)]
+    [0, 1, 1, 4]
+    """
+    return max(1, int(min(size) * share)) if share else 0
 
 
 def state_on_cpu(model: nn.Module) -> dict[str, torch.Tensor]:

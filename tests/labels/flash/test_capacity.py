@@ -22,9 +22,11 @@ from flashdd.labels.flash.capacity import (
 )
 
 SETTINGS = [
-    Setting(length=length, temperature=t, logit_scale=1.0) for length in (0.5, 1.0) for t in (1.0, 4.0, 20.0)
+    Setting(length=length, shift=0.0, temperature=t, logit_scale=1.0)
+    for length in (0.5, 1.0)
+    for t in (1.0, 4.0, 20.0)
 ]
-DEFAULT = Setting(length=1.0, temperature=4.0, logit_scale=1.0)
+DEFAULT = Setting(length=1.0, shift=0.0, temperature=4.0, logit_scale=1.0)
 BUDGET = SearchBudget(seeds=2, finalists=2, finalist_seeds=5, patience=2)
 
 
@@ -80,7 +82,7 @@ def test_only_the_leading_family_shows_its_other_depths() -> None:
 
 
 def test_settings_are_varied_one_dial_at_a_time() -> None:
-    score = Scores({"a1": 0.5}, {Setting(length=1.0, temperature=1.0, logit_scale=1.0): 0.1})
+    score = Scores({"a1": 0.5}, {Setting(length=1.0, shift=0.0, temperature=1.0, logit_scale=1.0): 0.1})
     search([[_chain("a", 1)]], SETTINGS, score, BUDGET)
     tried = {(setting.length, setting.temperature) for _, setting, _ in score.calls}
     assert tried == {(1.0, 1.0), (1.0, 4.0), (1.0, 20.0), (0.5, 1.0)}
@@ -105,6 +107,18 @@ def test_a_longer_training_is_tried_from_the_default_too() -> None:
     measured, chosen = search([[_chain("a", 1)]], LENGTHS, score, BUDGET)
     assert {setting.length for _, setting, _ in score.calls} == {1.0, 0.5, 2.0}
     assert measured[chosen].candidate.setting.length == 2.0
+
+
+def test_other_shifts_are_tried_at_the_best_length_and_climbed_at_where_one_leads() -> None:
+    settings = [replace(setting, shift=shift) for shift in (0.0, 0.125) for setting in LENGTHS]
+    moved = replace(_at(0.5), shift=0.125)
+    score = Scores({"a1": 0.5, "a2": 0.45}, {_at(0.5): 0.1, moved: 0.2})
+    measured, chosen = search([[_chain("a", 1, 2)]], settings, score, BUDGET)
+    assert {setting.length for _, setting, _ in score.calls if setting.shift} == {0.25, 0.5, 1.0}
+    assert ("a2", moved, 0) in score.calls  # climbed at the new course
+    assert measured[chosen].candidate.setting == moved
+    assert default_setting(settings) == DEFAULT
+    assert default_setting([replace(s, shift=0.5) for s in LENGTHS]).shift == 0.5
 
 
 class Shorter(Scores):
@@ -154,7 +168,7 @@ def test_it_descends_to_smaller_rungs_as_long_as_they_are_as_good() -> None:
 
 
 def test_the_next_smaller_rung_comes_at_its_best_setting() -> None:
-    other = Setting(length=1.0, temperature=1.0, logit_scale=1.0)
+    other = Setting(length=1.0, shift=0.0, temperature=1.0, logit_scale=1.0)
     entries = [
         _measured("a", 1, 0.9),
         _measured("b", 2, 0.1),
@@ -167,7 +181,7 @@ def test_the_next_smaller_rung_comes_at_its_best_setting() -> None:
 
 
 def test_finalists_are_of_different_rungs_first() -> None:
-    other = Setting(length=0.5, temperature=4.0, logit_scale=1.0)
+    other = Setting(length=0.5, shift=0.0, temperature=4.0, logit_scale=1.0)
     entries = [
         _measured("a", 1, 0.9),
         _measured("a", 1, 0.8, setting=other),
@@ -186,7 +200,7 @@ def test_the_choice_is_the_smallest_within_one_standard_error() -> None:
 
 
 def test_of_one_capacity_the_best_setting_is_chosen() -> None:
-    settings = [Setting(length=1.0, temperature=t, logit_scale=1.0) for t in (1.0, 4.0)]
+    settings = [Setting(length=1.0, shift=0.0, temperature=t, logit_scale=1.0) for t in (1.0, 4.0)]
     worse = _measured("a", 1, 0.50, 0.60, 0.55, setting=settings[0])
     better = _measured("a", 1, 0.51, 0.60, 0.56, setting=settings[1])
     assert choose([worse, better]) is better
@@ -292,7 +306,7 @@ def test_without_variants_a_rung_stays_as_it_is() -> None:
 def test_candidates_have_texts_of_their_own() -> None:
     rung = _rung("a", 1)
     others = [replace(rung, bits=4), replace(rung, num_members=2), rung]
-    settings = [DEFAULT, replace(DEFAULT, length=0.5), replace(DEFAULT, logit_scale=2.0)]
+    settings = [DEFAULT, *(replace(DEFAULT, **{dial: 0.5}) for dial in ("length", "shift", "logit_scale"))]
     texts = {str(Candidate(rung=r, setting=s)) for r in others for s in settings}
-    assert len(texts) == 9
-    assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-t4-x1"
+    assert len(texts) == 12
+    assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-s0.0-t4-x1"

@@ -32,12 +32,26 @@ class Rung:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """length: factor on the networks' training, with a schedule of its own; temperature and logit_scale: of labels."""
+class Course:
+    """How networks are trained. length: factor on their epochs, with a schedule of its own; shift: share of the side by
+    which the real images they see are moved at most (`ClassifierRecipe.shift`)."""
 
     length: float
+    shift: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """length, shift: of the course; temperature and logit_scale: of labels."""
+
+    length: float
+    shift: float
     temperature: float
     logit_scale: float
+
+    @property
+    def course(self) -> Course:
+        return Course(length=self.length, shift=self.shift)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +60,9 @@ class Candidate:
     setting: Setting
 
     def __str__(self) -> str:
-        """Such as `conv-3-w8-b8-m1@1-t4-x1`: no two are alike."""
+        """Such as `conv-3-w8-b8-m1@1-s0.03125-t4-x1`: no two are alike."""
         rung, setting = self.rung, self.setting
-        dials = f"{setting.length:g}-t{setting.temperature:g}-x{setting.logit_scale:g}"
+        dials = f"{setting.length:g}-s{setting.shift!r}-t{setting.temperature:g}-x{setting.logit_scale:g}"
         return f"{rung.name}-b{rung.bits}-m{rung.num_members}@{dials}"
 
 
@@ -109,8 +123,8 @@ def search(
     1. Climb the first chain of every family at the default setting, until `patience` rungs bring no gain; then the
        other chains of the family that leads.
     2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature and scale, then length, away
-       from the default for as long as it gains. Another length may want another size: while a new one leads, the
-       leader's family is climbed again at its setting.
+       from the default for as long as it gains, then shift. Another course may want another size: while a new one
+       leads, its family is climbed again at its setting.
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error of the best.
@@ -140,7 +154,7 @@ def search(
         climb([Candidate(rung=rung, setting=default) for rung in chain_rungs], measure, budget.patience)
     for entry in best(list(measured.values()), budget.finalists):
         _vary(entry.candidate.rung, settings, default, measure)
-    _climb_at_other_lengths(families, settings, measured, measure, budget)
+    _climb_at_other_courses(families, settings, measured, measure, budget)
     seeds = max(budget.seeds, budget.finalist_seeds)
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
     chosen = choose(raised)
@@ -224,8 +238,10 @@ def next_smaller(measured: Iterable[Measured], chosen: Measured) -> Candidate | 
 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
-    """The setting at which capacities are compared first: the whole training, the middle temperature and scale."""
-    whole = [setting for setting in settings if setting.length == _DEFAULT_LENGTH]
+    """The setting at which capacities are compared first: the whole training, the first shift, the middle temperature
+    and scale."""
+    course = Course(length=_DEFAULT_LENGTH, shift=settings[0].shift)
+    whole = [setting for setting in settings if setting.course == course]
     ordered = sorted(whole, key=lambda setting: (setting.temperature, -setting.logit_scale))
     return ordered[len(ordered) // 2]
 
@@ -233,38 +249,42 @@ def default_setting(settings: Sequence[Setting]) -> Setting:
 def _vary(
     rung: Rung, settings: Sequence[Setting], default: Setting, measure: Callable[[Candidate], Measured]
 ) -> None:
-    softness = [measure(Candidate(rung=rung, setting=s)) for s in settings if s.length == default.length]
-    _vary_length(best(softness, 1)[0], settings, measure)
+    softness = [measure(Candidate(rung=rung, setting=s)) for s in settings if s.course == default.course]
+    _vary_course(best(softness, 1)[0], settings, measure)
 
 
-def _vary_length(
+def _vary_course(
     start: Measured, settings: Sequence[Setting], measure: Callable[[Candidate], Measured]
 ) -> None:
-    """Shorter trainings than that of `start`, the longest of them first, until one brings no gain; then longer ones."""
+    """Shorter trainings than that of `start`, the longest of them first, until one brings no gain; then longer ones;
+    then every other shift at the best length."""
     rung, found = start.candidate.rung, start.candidate.setting
     dial = [replace(found, length=length) for length in sorted({setting.length for setting in settings})]
-    here = dial.index(found)
+    here, top = dial.index(found), start
     for direction in (dial[:here][::-1], dial[here + 1 :]):
-        climb([Candidate(rung=rung, setting=s) for s in direction], measure, patience=1, above=start.mean)
+        chain = [Candidate(rung=rung, setting=s) for s in direction]
+        top = best([top, *climb(chain, measure, patience=1, above=start.mean)], 1)[0]
+    for shift in dict.fromkeys(setting.shift for setting in settings):
+        measure(Candidate(rung=rung, setting=replace(top.candidate.setting, shift=shift)))
 
 
-def _climb_at_other_lengths(
+def _climb_at_other_courses(
     families: Sequence[Sequence[Sequence[Rung]]],
     settings: Sequence[Setting],
     measured: Mapping[Candidate, Measured],
     measure: Callable[[Candidate], Measured],
     budget: SearchBudget,
 ) -> None:
-    climbed = {default_setting(settings).length}
+    climbed = {default_setting(settings).course}
     while True:
         lead = best(list(measured.values()), 1)[0].candidate
-        if lead.setting.length in climbed:
+        if lead.setting.course in climbed:
             return
-        climbed.add(lead.setting.length)
+        climbed.add(lead.setting.course)
         family = next(family for family in families if any(lead.rung in chain for chain in family))
         for chain in family:
             climb([Candidate(rung=rung, setting=lead.setting) for rung in chain], measure, budget.patience)
-        _vary_length(best(list(measured.values()), 1)[0], settings, measure)
+        _vary_course(best(list(measured.values()), 1)[0], settings, measure)
 
 
 def finalists(measured: Iterable[Measured], count: int) -> list[Measured]:
@@ -283,16 +303,18 @@ def climb(
     measure: Callable[[Candidate], Measured],
     patience: int,
     above: float = -math.inf,
-) -> None:
+) -> list[Measured]:
     """Measure a chain from its first candidate on; stop after `patience` in a row without a new best mean over
-    `above`."""
+    `above`. Returns what was measured."""
+    found: list[Measured] = []
     top, without_gain = above, 0
     for candidate in chain:
-        mean = measure(candidate).mean
-        without_gain = 0 if mean > top else without_gain + 1
-        top = max(top, mean)
+        found.append(measure(candidate))
+        without_gain = 0 if found[-1].mean > top else without_gain + 1
+        top = max(top, found[-1].mean)
         if without_gain == patience:
             break
+    return found
 
 
 def best(measured: Sequence[Measured], count: int) -> list[Measured]:
@@ -330,4 +352,4 @@ def _capacity(entry: Measured) -> tuple[int, int, str, int]:
 
 def _order(entry: Measured) -> tuple[float | str, ...]:
     setting = entry.candidate.setting
-    return (*_capacity(entry), setting.length, setting.temperature, setting.logit_scale)
+    return (*_capacity(entry), setting.length, setting.shift, setting.temperature, setting.logit_scale)
