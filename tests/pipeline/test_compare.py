@@ -37,10 +37,14 @@ STORED_ALIKE = ["labeler", "stored@by-labeler", "stored", "static", "static@by-l
 
 
 class Listening(Silent):
-    """Remembers what was started."""
+    """Remembers what was started, and said."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
 
     def start(self, label: str, total: int) -> None:
         self.started.append(label)
@@ -64,6 +68,8 @@ def test_cells_of_the_run_are_taken_from_it(finished: tuple[Path, Record], tmp_p
         progress=progress,
     )
     assert progress.started == []
+    counted = [text for text in progress.messages if text.startswith("row ")]
+    assert counted == [f"row {n} of 5: {name} on rded, IPC 2" for n, name in enumerate(SCHEMES, start=1)]
     for row in comparison.rows:
         theirs = next(
             other for other in record.students if (other.scheme, other.images) == (row.scheme, "rded")
@@ -361,6 +367,8 @@ def test_a_networks_dials_are_read() -> None:
         names=("conv-3-w8",), epochs=4, temperature=0.5, logit_scale=2.0
     )
     assert parse_network("conv-3-w8@h2.1").entropy == 2.1
+    assert parse_network("conv-3-w8@e1-s12.5").shift == 0.125
+    assert parse_network("conv-3-w8@s0").shift == 0.0
     assert parse_network("conv-3-w8+strided-2-w4@b4-m3-c2") == NetworkScheme(
         names=("conv-3-w8", "strided-2-w4"), bits=4, copies=3, cycles=2
     )
@@ -370,6 +378,8 @@ def test_a_networks_dials_are_read() -> None:
     ("scheme", "match"),
     [
         ("conv-2-w4@b5", "5 bits; expected one of"),
+        ("conv-2-w4@s60", "move by 50 % of their side at most; got s60"),
+        ("conv-2-w4@e0", "got 'e0', expected each at most once and above 0: epochs"),
         ("conv-2-w4@m2", "says the bits of its weights"),
         ("conv-2-w4+conv-2-w8", "says the bits of its weights"),
         ("conv-2-w4@b4.5", "whole epochs, bits"),

@@ -12,6 +12,7 @@ import torch
 from tiny import tiny_config
 from torch import Tensor
 
+from flashdd.core.files import read_json
 from flashdd.core.record import Record
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.labeler import Labeler, Member
@@ -51,6 +52,24 @@ def _pixels(data: RealDataset) -> Tensor:
 def _same(a: Member, b: Member) -> bool:
     pairs = [*zip(a.integers, b.integers, strict=True), *zip(a.scales, b.scales, strict=True)]
     return all(torch.equal(left, right) for left, right in pairs)
+
+
+def test_a_design_may_move_its_images_as_far_as_it_says(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    still, moved = (
+        labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2, shift=shift))
+        for shift in (0.0, 0.5)
+    )
+    own = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2))
+    network = network_stage(context, data, "strided-1-w4", replace(_recipe(context), shift=0.0))
+    assert labeler_bytes(still.open()) == labeler_bytes(single(network))
+    assert len({labeler_bytes(made.open()) for made in (still, moved, own)}) == 3
+    few = [Design(names=("strided-1-w4",), epochs=2, bits=4, shift=shift) for shift in (0.0, 0.5)]
+    refits = [labeler_stage(context, data, design).parts[-1] for design in few]
+    assert [read_json(stage.folder / "stage.json")["config"]["refit"]["shift"] for stage in refits] == [
+        0.0,
+        0.5,
+    ]
 
 
 def test_eight_bits_are_the_rounded_network(opened: tuple[Context, RealDataset]) -> None:

@@ -117,8 +117,10 @@ def _scheme_rows(
     rows, notes = [], []
     asked = [scheme for scheme in config.compare.schemes if scheme not in (*REAL, SHIP)]
     views = (False, True) if config.compare.plain else (False,)
-    for entry, unaugmented, scheme in itertools.product(sets, views, asked):
+    cells = list(itertools.product(sets, views, asked))
+    for number, (entry, unaugmented, scheme) in enumerate(cells, start=1):
         shown = without_augmentation(entry.context) if unaugmented else entry.context
+        shown.progress.message(f"row {number} of {len(cells)}: {scheme} on {entry.name}, IPC {entry.ipc}")
         row = scheme_row(shown, entry.material, scheme)
         if row is None:
             notes.append(_not_made(scheme, entry, shown))

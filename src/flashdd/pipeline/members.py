@@ -31,21 +31,24 @@ _FILE = "labeler.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What a labeler is made of. names: the members' architectures, one of each; epochs: of their training; bits: of
-    their weights; copies: every one so many times, from other weights; cycles: every training leaves so many snapshots,
-    each of them a member."""
+    """What a labeler is made of. names: the members' architectures, one of each; epochs: of their training; shift:
+    share of its side by which a real image moves at most in it, None for the run's own; bits: of their weights; copies:
+    every one so many times, from other weights; cycles: every training leaves so many snapshots, each of them a member.
+    """
 
     names: tuple[str, ...]
     epochs: int
+    shift: float | None = None
     bits: int = 8
     copies: int = 1
     cycles: int = 1
 
     def __str__(self) -> str:
-        """Such as `conv-3-w8@e8-b4-m2`."""
+        """Such as `conv-3-w8@e8-s12.5-b4-m2`, the shift in percent."""
+        shift = "" if self.shift is None else f"-s{100 * self.shift:g}"
         copies = f"-m{self.copies}" if self.copies > 1 else ""
         cycles = f"-c{self.cycles}" if self.cycles > 1 else ""
-        return f"{'+'.join(self.names)}@e{self.epochs}-b{self.bits}{copies}{cycles}"
+        return f"{'+'.join(self.names)}@e{self.epochs}{shift}-b{self.bits}{copies}{cycles}"
 
     @property
     def alike(self) -> bool:
@@ -91,14 +94,15 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
     images (`labels.flash.ensemble`).
     """
     setup = context.setup
-    recipe = replace(setup.member_recipe, epochs=design.epochs, cycles=design.cycles)
+    shift = setup.member_recipe.shift if design.shift is None else design.shift
+    recipe = replace(setup.member_recipe, epochs=design.epochs, cycles=design.cycles, shift=shift)
     networks = {
         (name, replica): network_stage(context, data, name, recipe, replica=replica)
         for name in design.names
         for replica in range(design.copies)
     }
     stages = [
-        _member_stage(context, network, replica, snapshot, design.bits)
+        _member_stage(context, network, replica, snapshot, design.bits, shift)
         for (_, replica), network in networks.items()
         for snapshot in range(design.cycles)
     ]
@@ -132,11 +136,13 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
     return Made(design=design, stage=stage, parts=parts)
 
 
-def _member_stage(context: Context, network: Network, replica: int, snapshot: int, bits: int) -> StageResult:
+def _member_stage(
+    context: Context, network: Network, replica: int, snapshot: int, bits: int, shift: float
+) -> StageResult:
     """One member alone, as a labeler; the record holds its logits' spread on validation images."""
     data, setup = network.data, context.setup
     steps = 0 if bits >= LOSSLESS_BITS else setup.config.labeler.refit_steps
-    recipe = RefitRecipe(steps=steps, flip=setup.flip, shift=setup.member_recipe.shift)
+    recipe = RefitRecipe(steps=steps, flip=setup.flip, shift=shift)
 
     def make(work: StageWork) -> dict[str, float]:
         if steps:

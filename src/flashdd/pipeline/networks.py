@@ -1,7 +1,8 @@
 """Label schemes that are a network's name: trained on the real data as a labeler's members are, labels made online.
 
-`NAME` or `NAME@DIALS`, dials joined by dashes: `e8` epochs of training, with a schedule of their own; `t4` the labels'
-temperature; `h2.1` the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
+`NAME` or `NAME@DIALS`, dials joined by dashes: `e8` epochs of training, with a schedule of their own; `s12.5` percent
+of its side by which a real image moves at most in training, `s0` for not at all; `t4` the labels' temperature; `h2.1`
+the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
 `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's.
 
 With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
@@ -35,22 +36,25 @@ from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
-    "epochs (e8), temperature (t4), entropy in nats (h2.1), logit scale (x2), and of labelers bits (b4), members (m4), "
-    "snapshots (c3)"
+    "epochs (e8), shift in percent of a side (s12.5), temperature (t4), entropy in nats (h2.1), logit scale (x2), and "
+    "of labelers bits (b4), members (m4), snapshots (c3)"
 )
-_DIAL = re.compile(r"([ethxbmc])(\d+(?:\.\d+)?)")
+_DIAL = re.compile(r"([esthxbmc])(\d+(?:\.\d+)?)")
+_MAY_BE_ZERO = "s"
+_MOST_SHIFT = 50
 _WHOLE = "ebmc"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkScheme:
-    """epochs, temperature: None where the run's own are meant; at most one of temperature and entropy is given.
+    """epochs, shift, temperature: None where the run's own are meant; at most one of temperature and entropy is given.
 
-    bits: of a packed labeler; None for one network as it was trained.
+    shift: a share of the image's side. bits: of a packed labeler; None for one network as it was trained.
     """
 
     names: tuple[str, ...]
     epochs: int | None = None
+    shift: float | None = None
     temperature: float | None = None
     entropy: float | None = None
     logit_scale: float = 1.0
@@ -67,7 +71,7 @@ def read_dials(scheme: str, text: str, pattern: re.Pattern[str], words: str) -> 
     found: dict[str, float] = {}
     for dial in text.split("-"):
         match = pattern.fullmatch(dial)
-        if match is None or match[1] in found or float(match[2]) <= 0:
+        if match is None or match[1] in found or not (float(match[2]) > 0 or match[1] in _MAY_BE_ZERO):
             raise UsageError(
                 f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {words}."
             )
@@ -84,6 +88,10 @@ def parse_network(scheme: str) -> NetworkScheme:
             f"label scheme '{scheme}': whole epochs, bits, members and snapshots, and a temperature or an entropy, not "
             f"both: {_DIALS}."
         )
+    if found.get("s", 0) > _MOST_SHIFT:
+        raise UsageError(
+            f"label scheme '{scheme}': images move by {_MOST_SHIFT} % of their side at most; got s{found['s']:g}."
+        )
     names = tuple(name.split("+"))
     if "b" not in found and (len(names) > 1 or {"m", "c"} & found.keys()):
         raise UsageError(
@@ -94,6 +102,7 @@ def parse_network(scheme: str) -> NetworkScheme:
     return NetworkScheme(
         names=names,
         epochs=None if epochs is None else int(epochs),
+        shift=found["s"] / 100 if "s" in found else None,
         temperature=found.get("t"),
         entropy=found.get("h"),
         logit_scale=found.get("x", 1.0),
@@ -202,6 +211,7 @@ def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network
     design = Design(
         names=wanted.names,
         epochs=wanted.epochs or context.setup.member_recipe.epochs,
+        shift=wanted.shift,
         bits=wanted.bits,
         copies=wanted.copies,
         cycles=wanted.cycles,
@@ -210,10 +220,11 @@ def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network
 
 
 def trained_network(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network:
-    """The network of a scheme, trained as a labeler's members are, for its own number of epochs where it has one."""
+    """The network of a scheme, trained as a labeler's members are, with epochs and a shift of its own if it has any."""
     recipe = context.setup.member_recipe
-    epochs = wanted.epochs or recipe.epochs
-    return network_stage(context, data, wanted.names[0], replace(recipe, epochs=epochs))
+    shift = recipe.shift if wanted.shift is None else wanted.shift
+    recipe = replace(recipe, epochs=wanted.epochs or recipe.epochs, shift=shift)
+    return network_stage(context, data, wanted.names[0], recipe)
 
 
 def _bytes(network: Network | Made, temperature: float, logit_scale: float) -> int:

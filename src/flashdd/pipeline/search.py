@@ -172,7 +172,9 @@ def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> Se
 
 def design_of(context: Context, rung: Rung, course: Course) -> Design:
     epochs = context.setup.member_at(course).epochs
-    return Design(names=(rung.name,), epochs=epochs, bits=rung.bits, copies=rung.num_members)
+    return Design(
+        names=(rung.name,), epochs=epochs, shift=course.shift, bits=rung.bits, copies=rung.num_members
+    )
 
 
 def _search_stage(
