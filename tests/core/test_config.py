@@ -41,6 +41,10 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
             {"search": {"lengths": [0.5]}},
             r"search.lengths: got \[0.5\]; needs ascending factors, .* 1.0 among them",
         ),
+        (
+            {"search": {"teacher_shifts": [0.6]}},
+            r"search.teacher_shifts.0: got 0.6; input should be less than",
+        ),
         ({"labeler": {"bits": [4, 8]}}, r"labeler.bits: got \[4, 8\]; needs descending"),
         ({"search": {"temperatures": [0]}}, r"search.temperatures: got \[0\]; needs at least one number"),
     ],

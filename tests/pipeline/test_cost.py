@@ -16,38 +16,47 @@ WORK = Workload(train=100, validation=10, views=50, proxy_macs=7, reference_macs
 
 
 def _row(**changes: Any) -> dict[str, Any]:
-    return {"name": "a", "epochs": 2, "bits": 8, "num_members": 1, "macs": 5, "n": 0, "length": 1.0} | changes
+    course = {"epochs": 2, "length": 1.0, "shift": 0.125}
+    return {"name": "a", **course, "bits": 8, "num_members": 1, "macs": 5, "n": 0} | changes
 
 
 def test_a_candidate_trains_its_network_labels_with_it_and_trains_its_proxies() -> None:
     training, labels = 6 * 5 * 2 * 100, 2 * 5 * (50 + 10)
-    assert search_flops([_row()], WORK, trained=False) == training + labels
+    assert search_flops([_row()], WORK) == training + labels
     proxies = 3 * (6 * 7 * 50 + 2 * 7 * 10)
-    assert search_flops([_row(n=3)], WORK, trained=False) == training + labels + proxies
+    assert search_flops([_row(n=3)], WORK) == training + labels + proxies
 
 
 def test_settings_of_one_network_share_its_training_and_labels() -> None:
-    once = search_flops([_row()], WORK, trained=False)
-    assert search_flops([_row(), _row()], WORK, trained=False) == once
+    once = search_flops([_row()], WORK)
+    assert search_flops([_row(), _row()], WORK) == once
 
 
 def test_of_more_members_the_smaller_set_is_a_part() -> None:
     alone, pair = _row(), _row(num_members=2, macs=10)
     labels = 2 * 5 * 60 + 2 * 10 * 60
-    assert search_flops([alone, pair], WORK, trained=False) == 6 * 10 * 2 * 100 + labels
+    assert search_flops([alone, pair], WORK) == 6 * 10 * 2 * 100 + labels
 
 
 def test_fewer_bits_cost_a_refit_to_the_float_logits_and_no_training() -> None:
     labels = 2 * (2 * 5 * 60)
     expected = 6 * 5 * 2 * 100 + (6 + 2) * 5 * 20 + labels
-    assert search_flops([_row(), _row(bits=4)], WORK, trained=False) == expected
+    assert search_flops([_row(), _row(bits=4)], WORK) == expected
 
 
 def test_a_teacher_was_trained_before_but_not_at_other_lengths() -> None:
     whole, half = _row(bits=32), _row(bits=32, epochs=1, length=0.5)
     labels = 2 * 5 * 60
-    assert search_flops([whole], WORK, trained=True) == labels
-    assert search_flops([whole, half], WORK, trained=True) == 2 * labels + 6 * 5 * 1 * 100
+    assert search_flops([whole], WORK, trained=0.125) == labels
+    assert search_flops([whole, half], WORK, trained=0.125) == 2 * labels + 6 * 5 * 1 * 100
+
+
+def test_a_training_at_another_shift_is_another_training() -> None:
+    near, far, few = _row(shift=0.0), _row(), _row(shift=0.0, bits=4)
+    training, labels = 6 * 5 * 2 * 100, 2 * 5 * 60
+    assert search_flops([near, far], WORK) == 2 * (training + labels)
+    assert search_flops([near, far], WORK, trained=0.125) == training + 2 * labels
+    assert search_flops([near, far, few, _row(bits=4)], WORK) == 2 * (training + 2 * labels + 8 * 5 * 20)
 
 
 def test_the_reference_costs_its_macs_three_times_over() -> None:
@@ -65,7 +74,7 @@ def test_a_record_says_what_its_searches_cost(finished: tuple[Path, Record]) -> 
         reference_macs=record.reference.macs,
         refit_images=4 * 128,
     )
-    for search, trained in ((record.capacity, False), (record.teacher_search, True)):
+    for search, trained in ((record.capacity, None), (record.teacher_search, 1 / 8)):
         assert search is not None
         assert search.flops is not None
         rows = [candidate.model_dump() for candidate in search.candidates]

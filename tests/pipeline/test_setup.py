@@ -148,12 +148,25 @@ def test_trainings_of_other_lengths_have_whole_epochs() -> None:
 
 def test_the_searched_teacher_may_see_images_moved_less_far() -> None:
     """Shifts by as many pixels are one; the teacher's own comes first, and is that of its published settings."""
-    shifts = [1 / 32, 1 / 30, 0.0]
+    shifts = [1 / 32, 1 / 30, 0.0]  # of 32 pixels the first two are one
     setup = _resolve(_facts(32, 10), search__teacher_lengths=[0.5, 1.0], search__teacher_shifts=shifts)
     found = dict.fromkeys(setting.course for setting in setup.teacher_settings)
     expected = [(length, shift) for shift in (1 / 8, 1 / 32, 0.0) for length in (0.5, 1.0)]
     assert [(course.length, course.shift) for course in found] == expected
     assert setup.published.course == default_setting(setup.teacher_settings).course
     assert {setting.shift for setting in setup.settings} == {1 / 32}  # the labeler's own, not searched
-    digits = _resolve(_facts(8, 10), search__teacher_shifts=shifts)
-    assert {setting.shift for setting in digits.teacher_settings} == {1 / 8, 0.0}
+    digits = _resolve(_facts(8, 10))
+    assert digits.teacher_recipe.shift == digits.member_recipe.shift == 1 / 8  # one pixel
+    assert {setting.shift for setting in digits.teacher_settings} == {1 / 8}
+    own = _resolve(_facts(32, 10))
+    assert [setting.shift for setting in own.teacher_settings if setting.temperature == 4] == [1 / 8, 1 / 32]
+
+
+def test_separable_ladders_are_climbed_on_demand() -> None:
+    setup = _resolve(_facts(32, 10), labeler__stems=["strided", "strided-ds"])
+    names = [[rung.name for rung in family[0]] for family in setup.families]
+    assert names[0][0] == "strided-3-w4"
+    assert names[1][0] == "strided-3-w4-ds"
+    assert all(name.endswith("-ds") for name in names[1])
+    with pytest.raises(ConfigError, match="holds no labeler: the smallest that works here is"):
+        _resolve(_facts(32, 10), labeler__stems=["patch-ds"], labeler__budget="500")

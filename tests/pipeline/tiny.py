@@ -21,6 +21,7 @@ SETTINGS = [
     ("labeler.image_passes", 800),
     ("labeler.refit_steps", 4),
     ("search.temperatures", [2.0, 8.0]),
+    ("search.teacher_shifts", [0.0]),
     ("search.finalists", 2),
     ("search.finalist_seeds", 3),
     ("search.student", "convnet-2-w4"),

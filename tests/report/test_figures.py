@@ -50,6 +50,13 @@ def every_figure() -> list[str]:
     return draw_all(Record.read(Path(__file__).parent / "record.json"))
 
 
+def test_chains_are_networks_that_differ_in_width_alone(capacity: Search) -> None:
+    first = capacity.candidates[0].model_copy(update={"bits": 8, "num_members": 1})
+    names = ["strided-3-w16", "strided-3-w8", "strided-3-w16-ds", "chain-16k5s2-gap"]
+    found = [figures._chain_name(first.model_copy(update={"name": name}), 8) for name in names]
+    assert found == ["strided-3", "strided-3", "strided-3-ds", "chain-16k5s2-gap"]
+
+
 def test_figures_are_described_and_self_contained(every_figure: list[str]) -> None:
     ids: list[str] = []
     for svg in every_figure:

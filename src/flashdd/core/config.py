@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flashdd.core.errors import ConfigError
 
+MOST_SHIFT = 0.5
+"""Share of its side by which an image may move."""
+Shift = Annotated[float, Field(ge=0, le=MOST_SHIFT)]
+
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -107,7 +111,7 @@ class TeacherSection(Section):
     name: str = "resnet18"
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=128, ge=2)
-    shift: float = Field(default=1 / 8, ge=0, le=0.5)
+    shift: Shift = 1 / 8
     """random crops move a real image by up to this share of its side, 4 pixels at 32 as in the field, and a pixel at
     least; 0: not at all"""
 
@@ -124,10 +128,11 @@ class LabelerSection(Section):
     max_epochs: int = Field(default=60, ge=1)
     """a small dataset is not repeated more often than this"""
     batch_size: int = Field(default=128, ge=2)
-    shift: float = Field(default=1 / 32, ge=0, le=0.5)
-    """as `teacher.shift`; trained as long, small networks are better the less far images move (docs/LOG.md)"""
+    shift: Shift = 1 / 32
+    """as `teacher.shift`; small networks learn more from images that move by a pixel than by four (docs/LOG.md)"""
     stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
-    """the chains of the ladder that are climbed; also a family of your own as `module:name`"""
+    """the ladders that are climbed; also `conv-ds`, `strided-ds` and `patch-ds`, of depthwise separable blocks, and a
+    family of your own as `module:name`"""
     bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8,), min_length=1)
     """of the weights, descending, such as [8, 4, 3, 2]: the first while capacity is searched, then fewer as long as
     students lose nothing"""
@@ -160,8 +165,8 @@ class SearchSection(Section):
     """factors on a labeler's epochs of training, each with a schedule of its own"""
     teacher_lengths: tuple[float, ...] | None = None
     """the same of the full teacher; by default `lengths`"""
-    teacher_shifts: tuple[float, ...] = ()
-    """of the full teacher, tried beside `teacher.shift`"""
+    teacher_shifts: tuple[Shift, ...] | None = None
+    """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
     finalists: int = Field(default=2, ge=1)
@@ -179,13 +184,6 @@ class SearchSection(Section):
             return None
         if not values or any(value <= 0 for value in values):
             raise ValueError("needs at least one number, all above 0")
-        return values
-
-    @field_validator("teacher_shifts")
-    @classmethod
-    def _shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 <= value <= 0.5 for value in values):
-            raise ValueError("needs shares of an image's side, 0 to 0.5")
         return values
 
     @field_validator("temperatures", "logit_scales")

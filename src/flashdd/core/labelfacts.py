@@ -56,6 +56,7 @@ class LabelNetwork(Facts):
     temperature: Ratio
     name: str | None = None  # absent where the scheme is its name
     epochs: Positive | None = None  # of its training; as name, and absent for a labeler
+    shift: Fraction | None = None  # share of its side by which an image moved at most in it; as epochs
     logit_scale: Ratio | None = None  # as name
     bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
     num_members: Positive | None = None  # as bits

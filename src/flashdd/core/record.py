@@ -147,9 +147,7 @@ class Candidate(_Facts):
     bits: Positive | None = None  # of the weights
     num_members: Positive | None = None
     length: Ratio | None = None  # factor on the configured training, in `epochs` already
-    shift: Ratio | None = (
-        None  # share of a side by which real images moved in training; absent in older records
-    )
+    shift: Fraction | None = None  # share of its side by which a real image moved at most in training
     depth: Count | None = None
     rung: Count | None = None
     values: tuple[Fraction, ...] | None = None  # proxy accuracy by seed

@@ -45,27 +45,27 @@ class Workload:
         )
 
 
-def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: bool) -> int:
-    """Operations of a search over candidates `rows` (of a record): training and labeling of every network and length
-    once, and every proxy student with its validation. trained: the networks of the whole length were there already, as
-    a teacher is.
+def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: float | None = None) -> int:
+    """Operations of a search over candidates `rows` (of a record): training and labeling of every network and course
+    once, and every proxy student with its validation. trained: networks of the whole length at this shift were there
+    already, as a teacher is.
 
     Norms, activations, optimizer steps and the making of views are free, as in `models.count`.
     """
     total = 0
-    training: dict[tuple[str, float], int] = {}
-    refitting: dict[tuple[str, float, int], int] = {}
-    labeling: dict[tuple[str, float, int, int], int] = {}
+    training: dict[tuple[str, float, float], int] = {}
+    refitting: dict[tuple[str, float, float, int], int] = {}
+    labeling: dict[tuple[str, float, float, int, int], int] = {}
     for row in rows:
-        name, epochs, bits, members = row["name"], row["epochs"], row["bits"], row["num_members"]
-        macs = row["macs"]  # of all members
-        if not (trained and row["length"] == 1):
-            key = (name, epochs)
-            training[key] = max(training.get(key, 0), round(_TRAIN * macs * epochs * work.train))
+        network = row["name"], row["epochs"], row["shift"]
+        bits, members, macs = row["bits"], row["num_members"], row["macs"]  # of all members
+        if (row["length"], row["shift"]) != (1, trained):
+            passes = round(_TRAIN * macs * row["epochs"] * work.train)
+            training[network] = max(training.get(network, 0), passes)
         if bits < LOSSLESS_BITS:
             passes = (_TRAIN + _FORWARD) * macs * work.refit_images  # its own float32 logits are the target
-            refitting[name, epochs, bits] = max(refitting.get((name, epochs, bits), 0), passes)
-        labeling[name, epochs, bits, members] = _FORWARD * macs * (work.views + work.validation)
+            refitting[*network, bits] = max(refitting.get((*network, bits), 0), passes)
+        labeling[*network, bits, members] = _FORWARD * macs * (work.views + work.validation)
         total += row["n"] * work.proxy_macs * (_TRAIN * work.views + _FORWARD * work.validation)
     return total + sum(training.values()) + sum(refitting.values()) + sum(labeling.values())
 

@@ -82,6 +82,7 @@ def teacher_facts(context: Context, material: Material, setting: Setting) -> dic
     return {
         "name": teacher.name,
         "epochs": setup.teacher_at(setting.course).epochs,
+        "shift": setting.shift,
         "params": size.params,
         "macs": size.macs,
         "accuracy": teacher.accuracy("test"),

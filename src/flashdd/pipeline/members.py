@@ -93,16 +93,14 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
     Members of one architecture count equally, different ones after their logits' scales are matched on validation
     images (`labels.flash.ensemble`).
     """
-    setup = context.setup
-    shift = setup.member_recipe.shift if design.shift is None else design.shift
-    recipe = replace(setup.member_recipe, epochs=design.epochs, cycles=design.cycles, shift=shift)
+    recipe = context.setup.member_with(epochs=design.epochs, shift=design.shift, cycles=design.cycles)
     networks = {
         (name, replica): network_stage(context, data, name, recipe, replica=replica)
         for name in design.names
         for replica in range(design.copies)
     }
     stages = [
-        _member_stage(context, network, replica, snapshot, design.bits, shift)
+        _member_stage(context, network, replica, snapshot, design.bits, recipe.shift)
         for (_, replica), network in networks.items()
         for snapshot in range(design.cycles)
     ]

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from flashdd.core.config import MOST_SHIFT
 from flashdd.core.errors import UnknownNameError, UsageError
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
@@ -36,12 +37,10 @@ from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
-    "epochs (e8), shift in percent of a side (s12.5), temperature (t4), entropy in nats (h2.1), logit scale (x2), and "
-    "of labelers bits (b4), members (m4), snapshots (c3)"
+    "epochs (e8), shift in percent of a side (s12.5, or s0), temperature (t4), entropy in nats (h2.1), logit scale "
+    "(x2), and of labelers bits (b4), members (m4), snapshots (c3)"
 )
 _DIAL = re.compile(r"([esthxbmc])(\d+(?:\.\d+)?)")
-_MAY_BE_ZERO = "s"
-_MOST_SHIFT = 50
 _WHOLE = "ebmc"
 
 
@@ -63,15 +62,17 @@ class NetworkScheme:
     cycles: int = 1
 
 
-def read_dials(scheme: str, text: str, pattern: re.Pattern[str], words: str) -> dict[str, float]:
+def read_dials(
+    scheme: str, text: str, pattern: re.Pattern[str], words: str, *, may_be_zero: str = ""
+) -> dict[str, float]:
     """The dials of `text`, joined by dashes, by letter; UsageError, with `words` for what there is, where one is wrong.
 
-    pattern: a letter and its number, as two groups.
+    pattern: a letter and its number, as two groups. may_be_zero: letters whose number may.
     """
     found: dict[str, float] = {}
     for dial in text.split("-"):
         match = pattern.fullmatch(dial)
-        if match is None or match[1] in found or not (float(match[2]) > 0 or match[1] in _MAY_BE_ZERO):
+        if match is None or match[1] in found or not (float(match[2]) > 0 or match[1] in may_be_zero):
             raise UsageError(
                 f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {words}."
             )
@@ -82,15 +83,16 @@ def read_dials(scheme: str, text: str, pattern: re.Pattern[str], words: str) -> 
 def parse_network(scheme: str) -> NetworkScheme:
     """The scheme spelled `scheme`; UsageError for unknown or repeated dials. The name is not looked up."""
     name, at, variant = scheme.partition("@")
-    found = read_dials(scheme, variant, _DIAL, _DIALS) if at else {}
+    found = read_dials(scheme, variant, _DIAL, _DIALS, may_be_zero="s") if at else {}
     if {"t", "h"} <= found.keys() or any(found.get(dial, 1) != int(found.get(dial, 1)) for dial in _WHOLE):
         raise UsageError(
             f"label scheme '{scheme}': whole epochs, bits, members and snapshots, and a temperature or an entropy, not "
             f"both: {_DIALS}."
         )
-    if found.get("s", 0) > _MOST_SHIFT:
+    if found.get("s", 0) > 100 * MOST_SHIFT:
         raise UsageError(
-            f"label scheme '{scheme}': images move by {_MOST_SHIFT} % of their side at most; got s{found['s']:g}."
+            f"label scheme '{scheme}': images move by {100 * MOST_SHIFT:g} % of their side at most; got "
+            f"s{found['s']:g}."
         )
     names = tuple(name.split("+"))
     if "b" not in found and (len(names) > 1 or {"m", "c"} & found.keys()):
@@ -119,8 +121,7 @@ def check_network(scheme: str, setup: Setup) -> None:
         size_of_name(name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
     if wanted.bits is not None:
         _check_labeler(scheme, wanted, setup)
-    recipe = setup.member_recipe
-    replace(recipe, epochs=wanted.epochs or recipe.epochs, cycles=wanted.cycles).ends(setup.facts.num_train)
+    setup.member_with(epochs=wanted.epochs, cycles=wanted.cycles).ends(setup.facts.num_train)
     check_softness(scheme, setup, temperature=wanted.temperature, entropy=wanted.entropy)
 
 
@@ -221,9 +222,7 @@ def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network
 
 def trained_network(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network:
     """The network of a scheme, trained as a labeler's members are, with epochs and a shift of its own if it has any."""
-    recipe = context.setup.member_recipe
-    shift = recipe.shift if wanted.shift is None else wanted.shift
-    recipe = replace(recipe, epochs=wanted.epochs or recipe.epochs, shift=shift)
+    recipe = context.setup.member_with(epochs=wanted.epochs, shift=wanted.shift)
     return network_stage(context, data, wanted.names[0], recipe)
 
 

@@ -17,7 +17,6 @@ from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult
 from flashdd.pipeline.setup import Setup
-from flashdd.training.classifier import shift_pixels
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 _OPTIONAL = ("equal_bytes",)
@@ -64,8 +63,8 @@ def build_record(
             **_size(setup.teacher_size.params, teacher_bytes(teacher), setup.teacher_size.macs),
             "accuracy": teacher.accuracy("test"),
         },
-        "teacher_search": _search(teacher_search, work, trained=True),
-        "capacity": _search(capacity, work, trained=False),
+        "teacher_search": _search(teacher_search, work, trained=setup.teacher_recipe.shift),
+        "capacity": _search(capacity, work),
         "labeler": _labeler(setup, capacity, artifact),
         "throughput": [throughput],
         "students": rows,
@@ -154,7 +153,7 @@ def _size(params: int, num_bytes: int, macs: int) -> dict[str, int]:
     return {"params": params, "bytes": num_bytes, "macs": macs}
 
 
-def _search(result: SearchResult, work: Workload, *, trained: bool) -> dict[str, Any]:
+def _search(result: SearchResult, work: Workload, trained: float | None = None) -> dict[str, Any]:
     flops = search_flops(result.facts, work, trained=trained)
     return {
         "candidates": result.facts,
@@ -220,14 +219,10 @@ def _unsearched(setup: Setup) -> list[str]:
             "The full teacher's training length was not searched (search.teacher_lengths): stopped early it may make "
             "better labels."
         )
-    moved = [
-        shift_pixels(setup.facts.shape[1:], recipe.shift)
-        for recipe in (setup.teacher_recipe, setup.member_recipe)
-    ]
-    if moved[0] != moved[1] and len({setting.shift for setting in setup.teacher_settings}) == 1:
+    if setup.member_recipe.shift not in {setting.shift for setting in setup.teacher_settings}:
         notes.append(
-            f"The full teacher was trained on images that move by up to {moved[0]} pixels, the labeler's networks by "
-            f"{moved[1]}, and no other was tried for it (search.teacher_shifts): it may make better labels so."
+            f"The labeler's networks were trained on images that move by up to {100 * setup.member_recipe.shift:.1f} % "
+            "of their side, and the full teacher was not (search.teacher_shifts): it may make better labels so."
         )
     return notes
 

@@ -22,7 +22,7 @@ from flashdd.models.count import Size, reference
 from flashdd.models.table import default_student, size_of_name
 from flashdd.pipeline.families import Room, default_max_macs, labeler_families, variants_of
 from flashdd.training import protocols
-from flashdd.training.classifier import ClassifierRecipe, shift_pixels
+from flashdd.training.classifier import ClassifierRecipe, whole_pixels
 from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
@@ -34,7 +34,7 @@ Shape = tuple[int, int, int]
 class Setup:
     """A run, resolved.
 
-    families: per stem the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
+    families: per family the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
     in ascending order. variants: what a rung may become within both. foreign: an image set that was made elsewhere.
     image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher.
     """
@@ -65,6 +65,18 @@ class Setup:
 
     def teacher_at(self, course: Course) -> ClassifierRecipe:
         return _in_course(self.teacher_recipe, course)
+
+    def member_with(
+        self, *, epochs: int | None = None, shift: float | None = None, cycles: int = 1
+    ) -> ClassifierRecipe:
+        """The members' training, with epochs and a shift of its own where they are given."""
+        own = self.member_recipe
+        return replace(
+            own,
+            epochs=own.epochs if epochs is None else epochs,
+            shift=own.shift if shift is None else whole_pixels(self.facts.shape[1:], shift),
+            cycles=cycles,
+        )
 
     @property
     def num_images(self) -> int:
@@ -151,6 +163,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     )
     budget = parse_budget(config.labeler.budget, yardstick.bytes)
     max_macs = config.labeler.max_macs or default_max_macs(yardstick, budget)
+    member_recipe = _member_recipe(config, facts, flip)
     room = Room(shape=shape, classes=classes, max_bytes=budget, max_macs=max_macs)
     return Setup(
         config=config,
@@ -167,11 +180,11 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         budget_bytes=budget,
         max_macs=max_macs,
         families=labeler_families(config, yardstick, room),
-        settings=_settings(config, protocol, _courses(config.search.lengths, [config.labeler.shift], shape)),
+        settings=_settings(config, protocol, _courses(config.search.lengths, [member_recipe.shift])),
         teacher_settings=_settings(config, protocol, _teacher_courses(config, shape)),
         variants=variants_of(config, room),
-        member_recipe=_member_recipe(config, facts, flip),
-        teacher_recipe=_recipe(config.teacher, config.teacher.epochs, flip),
+        member_recipe=member_recipe,
+        teacher_recipe=_recipe(config.teacher, config.teacher.epochs, flip, shape),
     )
 
 
@@ -242,16 +255,14 @@ def _settings(config: RunConfig, protocol: Protocol, courses: Sequence[Course]) 
 
 def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     search = config.search
-    shifts = [config.teacher.shift, *search.teacher_shifts]
-    return _courses(search.teacher_lengths or search.lengths, shifts, shape)
+    others = (config.labeler.shift,) if search.teacher_shifts is None else search.teacher_shifts
+    shifts = [whole_pixels(shape[1:], shift) for shift in (config.teacher.shift, *others)]
+    return _courses(search.teacher_lengths or search.lengths, shifts)
 
 
-def _courses(lengths: Sequence[float], shifts: Sequence[float], shape: Shape) -> list[Course]:
-    """Every length at every shift, the first shift first; of shifts by equally many pixels only the first."""
-    pixels: dict[int, float] = {}
-    for shift in shifts:
-        pixels.setdefault(shift_pixels(shape[1:], shift), shift)
-    return [Course(length=length, shift=shift) for shift in pixels.values() for length in lengths]
+def _courses(lengths: Sequence[float], shifts: Sequence[float]) -> list[Course]:
+    """Every length at every shift, the first shift first."""
+    return [Course(length=length, shift=shift) for shift in dict.fromkeys(shifts) for length in lengths]
 
 
 def _in_course(recipe: ClassifierRecipe, course: Course) -> ClassifierRecipe:
@@ -260,8 +271,11 @@ def _in_course(recipe: ClassifierRecipe, course: Course) -> ClassifierRecipe:
 
 def _member_recipe(config: RunConfig, facts: SourceFacts, flip: bool) -> ClassifierRecipe:
     epochs = max(1, round(config.labeler.image_passes / facts.num_train))
-    return _recipe(config.labeler, min(epochs, config.labeler.max_epochs), flip)
+    return _recipe(config.labeler, min(epochs, config.labeler.max_epochs), flip, facts.shape)
 
 
-def _recipe(section: TeacherSection | LabelerSection, epochs: int, flip: bool) -> ClassifierRecipe:
-    return ClassifierRecipe(epochs=epochs, batch_size=section.batch_size, flip=flip, shift=section.shift)
+def _recipe(
+    section: TeacherSection | LabelerSection, epochs: int, flip: bool, shape: Shape
+) -> ClassifierRecipe:
+    shift = whole_pixels(shape[1:], section.shift)
+    return ClassifierRecipe(epochs=epochs, batch_size=section.batch_size, flip=flip, shift=shift)

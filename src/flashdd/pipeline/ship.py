@@ -14,7 +14,7 @@ from flashdd.core.record import ShipFacts
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.capacity import Rung
 from flashdd.labels.flash.pack import labeler_bytes
-from flashdd.models.family import STEMS, LabelerSpec, ladder, shrink_factor
+from flashdd.models.family import LabelerSpec, ladder, shrink_factor
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.families import Room
 from flashdd.pipeline.members import member_spec, single
@@ -33,8 +33,8 @@ def comparison_ship(
 ) -> dict[str, Any] | None:
     """The record's `ship` of a comparison: as its run found it, else, where scheme `ship` asks, found for the artifact.
 
-    None where nothing is known and nothing is asked. To find it trains up to a network per stem, each as the labeler's
-    members are, and the teacher; networks that a cache holds cost nothing.
+    None where nothing is known and nothing is asked. To find it trains up to a network per family, each as the
+    labeler's members are, and the teacher; networks that a cache holds cost nothing.
     """
     if known is not None:
         return known.model_dump(mode="json", exclude_unset=True)
@@ -53,7 +53,7 @@ def ship_classifier(
 ) -> dict[str, Any]:
     """Name, bytes and test accuracy (as packed, int8) of the candidate with the highest validation accuracy.
 
-    Candidates: every rung that the capacity search trained, if one was made; of each stem, the widest network within
+    Candidates: every rung that the capacity search trained, if one was made; of each family, the widest network within
     `artifact_bytes` that costs no more multiply-accumulates than the teacher, trained as the members are; and the
     teacher itself where it is of the family and fits.
     """
@@ -116,10 +116,10 @@ def _searched(capacity: SearchResult | None) -> list[str]:
 
 
 def _tops(room: Room) -> list[Rung]:
-    """Per stem, at the ladder's greater depth, the widest network within the bytes and the teacher's operations."""
+    """Per family, at the ladder's greater depth, the widest network within the bytes and the teacher's operations."""
     deepest: dict[str, LabelerSpec] = {}
-    for spec in ladder(room.shape, room.classes, STEMS):
-        if spec.stem not in deepest or spec.depth > deepest[spec.stem].depth:
-            deepest[spec.stem] = spec
+    for spec in ladder(room.shape, room.classes):
+        if spec.family not in deepest or spec.depth > deepest[spec.family].depth:
+            deepest[spec.family] = spec
     tops = [room.widest(spec) for spec in deepest.values()]
     return [room.rung(spec) for spec in tops if spec is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -184,12 +185,12 @@ def _plain_bars(axes: Axes) -> None:
 
 
 def _chain_name(candidate: Candidate, most_bits: int) -> str:
-    """ "strided-3-w16" -> "strided-3": candidates that differ in width alone."""
+    """ "strided-3-w16-ds" -> "strided-3-ds": candidates that differ in width alone."""
     if (candidate.num_members or 1) > 1:
         return "ensembles"
     if (candidate.bits or 0) < most_bits:
         return "fewer bits"
-    return candidate.name.rpartition("-w")[0] or candidate.name
+    return re.sub(r"-w\d+", "", candidate.name)
 
 
 def _capacity_line(axes: Axes, chain: str, members: Sequence[Candidate], number: int) -> None:

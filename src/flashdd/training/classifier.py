@@ -31,7 +31,7 @@ _WEIGHT_DECAY = 5e-4
 class ClassifierRecipe:
     """SGD with Nesterov momentum, weight decay 5e-4, random shifts and flips, one cycle of the rate up to 0.1.
 
-    shift: an image moves by up to this share of its side, a pixel at least, over zero padding; 0: not at all.
+    shift: an image moves by up to this share of its side, whole pixels, over zero padding; 0: not at all.
     cycles: so many of them in a row, of equal length but for a rest of steps, which the first ones share; the network
     at the end of each is a member of a snapshot ensemble (Huang et al., arXiv:1704.00109, section 3).
     """
@@ -99,7 +99,7 @@ def fit_classifier(
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Fitted:
     """Train `model` (pixels in [0, 1] -> logits) on the real images with hard labels."""
-    spec = ViewSpec(padding=shift_pixels(train.images.shape[2:], recipe.shift), flip=recipe.flip)
+    spec = shifted_views(train.images.shape[2:], recipe.shift, flip=recipe.flip)
     views = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
     labels = train.labels.to(engine.device)
     num_images = len(labels)
@@ -123,13 +123,22 @@ def fit_classifier(
     return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
 
 
-def shift_pixels(size: Sequence[int], share: float) -> int:
-    """`share` of the shorter side of images of `size` (H, W), rounded down, a pixel at least unless it is 0.
+def whole_pixels(size: Sequence[int], share: float) -> float:
+    """The share of the shorter side of images of `size` (H, W) that `share` comes to in whole pixels: rounded down, a
+    pixel at least unless it is 0.
 
-    >>> [shift_pixels((32, 32), share) for share in (0.0, 1 / 64, 1 / 32, 1 / 8)]
-    [0, 1, 1, 4]
+    >>> [32 * whole_pixels((32, 48), share) for share in (0.0, 0.001, 1 / 32, 0.07, 1 / 8)]
+    [0.0, 1.0, 1.0, 2.0, 4.0]
     """
-    return max(1, int(min(size) * share)) if share else 0
+    side = min(size)
+    return (
+        max(1, int(side * share + 1e-9)) / side if share else 0.0
+    )  # 29 % of 100 pixels are 28.999... in floats
+
+
+def shifted_views(size: Sequence[int], shift: float, *, flip: bool) -> ViewSpec:
+    """The views of real images of `size` (H, W) that a classifier is trained on; shift: a share in whole pixels."""
+    return ViewSpec(padding=round(min(size) * shift), flip=flip)
 
 
 def state_on_cpu(model: nn.Module) -> dict[str, torch.Tensor]:

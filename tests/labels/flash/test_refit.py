@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,20 @@ def test_batches_hold_the_share_of_distilled_views(share: float, counts: tuple[i
     assert recipe.num_distilled == counts[1]
 
 
+def test_images_move_as_far_as_the_recipe_says() -> None:
+    single = replace(TRAIN, images=TRAIN.images[:1], labels=TRAIN.labels[:1])
+    image = torch.from_numpy(single.images).float() / 255
+    still, moved = (
+        refit._Batches(single, RefitRecipe(steps=1, batch_size=16, shift=shift), ENGINE, None, 0).pixels(0)
+        for shift in (0.0, 0.5)
+    )
+    assert torch.equal(still, image.expand(16, -1, -1, -1))
+    assert not torch.equal(moved, still)
+
+
 def test_views_are_those_of_the_seed() -> None:
     single = Split(images=TRAIN.images[:1], labels=TRAIN.labels[:1])  # its order cannot differ
-    recipe = RefitRecipe(steps=1, batch_size=16)
+    recipe = RefitRecipe(steps=1, batch_size=16, shift=1 / 8)
     one, again, other = (refit._Batches(single, recipe, ENGINE, None, seed).pixels(0) for seed in (0, 0, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)

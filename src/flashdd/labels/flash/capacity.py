@@ -118,7 +118,7 @@ def search(
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
-    families: of every stem its chains of ascending capacity, the deepest first.
+    families: of every family its chains of ascending capacity, the deepest first.
 
     1. Climb the first chain of every family at the default setting, until `patience` rungs bring no gain; then the
        other chains of the family that leads.

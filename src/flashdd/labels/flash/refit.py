@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from flashdd.core.errors import ConfigError
 from flashdd.core.seeds import derive
 from flashdd.data.dataset import Split
-from flashdd.data.views import ViewMaker, ViewSpec
+from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.fold import FoldedNet, fold, folded_forward
 from flashdd.labels.flash.labeler import Member, rounded_member
 from flashdd.labels.flash.quantize import integer_range, quantize, to_integers
 from flashdd.models.family import LabelerSpec, LayerShape, spec_layers
 from flashdd.models.labelernet import LabelerNet
-from flashdd.training.classifier import shift_pixels
+from flashdd.training.classifier import shifted_views
 from flashdd.training.engine import Engine
 from flashdd.training.loop import Training, fit
 from flashdd.training.losses import kl_divergence, soft_targets
@@ -43,8 +43,8 @@ class RefitRecipe:
     """In units of a channel's weights. 300 steps of a 13,050-parameter net: better than 3e-3 and 1e-3 at 2 bits."""
     flip: bool = False
     """Whether views of real images are mirrored at random, as the member was trained."""
-    shift: float = 1 / 32
-    """Share of the side by which they are shifted at most, as the member was trained (`ClassifierRecipe`)."""
+    shift: float = 0.0
+    """Share of their side by which they move at most, in whole pixels, as in the member's training."""
     distilled_share: float = 0.0
     """Share of a batch that are views of the distilled images, in 0..1. Alone they hurt; what mix helps is measured."""
     loss: Literal["mse", "kl"] = "mse"
@@ -137,7 +137,7 @@ class _Batches:
         self, train: Split, recipe: RefitRecipe, engine: Engine, distilled: ViewMaker | None, seed: int
     ) -> None:
         self._engine = engine
-        spec = ViewSpec(padding=shift_pixels(train.images.shape[2:], recipe.shift), flip=recipe.flip)
+        spec = shifted_views(train.images.shape[2:], recipe.shift, flip=recipe.flip)
         real = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
         parts = [(real, recipe.batch_size - recipe.num_distilled), (distilled, recipe.num_distilled)]
         self._parts = [
