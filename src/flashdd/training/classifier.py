@@ -130,10 +130,10 @@ def whole_pixels(size: Sequence[int], share: float) -> float:
     >>> [32 * whole_pixels((32, 48), share) for share in (0.0, 0.001, 1 / 32, 0.07, 1 / 8)]
     [0.0, 1.0, 1.0, 2.0, 4.0]
     """
-    side = min(size)
-    return (
-        max(1, int(side * share + 1e-9)) / side if share else 0.0
-    )  # 29 % of 100 pixels are 28.999... in floats
+    if not share:
+        return 0.0
+    pixels = int(min(size) * share + 1e-9)  # 29 % of 100 pixels are 28.999... in floats
+    return max(1, pixels) / min(size)
 
 
 def shifted_views(size: Sequence[int], shift: float, *, flip: bool) -> ViewSpec:
