@@ -379,7 +379,7 @@ def test_a_networks_dials_are_read() -> None:
     [
         ("conv-2-w4@b5", "5 bits; expected one of"),
         ("conv-2-w4@s60", "move by 50 % of their side at most; got s60"),
-        ("conv-2-w4@e0", "got 'e0', expected each at most once and above 0: epochs"),
+        ("conv-2-w4@e0", r"got 'e0', expected each at most once and above 0 \(s also 0\): epochs"),
         ("conv-2-w4@m2", "says the bits of its weights"),
         ("conv-2-w4+conv-2-w8", "says the bits of its weights"),
         ("conv-2-w4@b4.5", "whole epochs, bits"),

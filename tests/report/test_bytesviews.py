@@ -177,7 +177,7 @@ def test_who_wins_is_said() -> None:
     sentence = verdict(ROWS, None)
     assert sentence is not None
     assert sentence.startswith(
-        "At the labeler's 8.9 KB, the labeler with 55.0 % is above stored labels, equal-bytes (vq@256-e30), 8.7 KB "
+        "Beside the labeler (8.9 KB), the labeler with 55.0 % is above stored labels, equal-bytes (vq@256-e30), 8.7 KB "
         "(+9.0 [+9.0, +9.0]); differences in points"
     )
     assert sentence.endswith("Shipping a classifier instead is not in this comparison (scheme ship).")
@@ -261,7 +261,7 @@ def test_what_was_picked_on_test_neither_wins_nor_loses() -> None:
         sentence = verdict(rows, None)
         assert sentence is not None
         assert sentence.startswith(
-            "At the labeler's 8.9 KB the labeler has 55.0 %. LPLD, 40x, 8.0 KB (highest on test of 2 rows) has "
+            "Beside the labeler (8.9 KB), which has 55.0 %: LPLD, 40x, 8.0 KB (highest on test of 2 rows) has "
             f"{100 * mean:.1f} %: it was picked on test, so no win is claimed"
         )
         assert "wins over" not in sentence
@@ -275,10 +275,26 @@ def test_what_was_picked_on_test_neither_wins_nor_loses() -> None:
 def test_what_stands_alone_wins_nothing() -> None:
     assert verdict(ROWS[2:], SHIP) is None
     assert verdict(ROWS[:2], None) == (
-        "At the labeler's 8.9 KB nothing stands beside the labeler (55.0 %). No stored labels within these bytes are "
-        "in this comparison (scheme stored@equal-bytes). Shipping a classifier instead is not in this comparison "
-        "(scheme ship)."
+        "Beside the labeler (8.9 KB), which has 55.0 %, nothing stands. No stored labels within these bytes are in "
+        "this comparison (scheme stored@equal-bytes). Shipping a classifier instead is not in this comparison (scheme "
+        "ship)."
     )
+
+
+def test_two_seeds_tell_nobody_apart() -> None:
+    """Their interval has twelve standard errors a side: 47 points may stay within it."""
+    ours = _row("labeler", 9_000, 0.49, 0.57)
+    sentence = verdict([ours, _row("hard", 0, 0.6, 0.7)], SHIP, HOME)
+    assert sentence is not None
+    assert sentence.startswith(
+        "Beside the labeler (9.0 KB), two seeds are too few to tell who is better (the labeler 53.0 %, shipping a "
+    )
+    assert (
+        "take three or more. Hard labels, of no bytes, reach 65.0 %, above the labeler. No stored" in sentence
+    )
+    below = verdict([ours, _row("hard", 0, 0.1, 0.2)], SHIP, HOME)
+    assert below is not None
+    assert "Hard labels" not in below
 
 
 def test_every_family_of_stored_labels_is_known() -> None:
@@ -294,7 +310,8 @@ def test_five_seeds_make_a_win_and_the_labeler_competes_as_a_classifier() -> Non
     sentence = verdict([ours, rival], None)
     assert sentence is not None
     assert sentence.startswith(
-        "At the labeler's 9.0 KB, the labeler itself as a classifier (one network) with 60.0 % wins over the labeler ("
+        "Beside the labeler (9.0 KB), the labeler itself as a classifier (one network) with 60.0 % wins over the "
+        "labeler ("
     )
     assert "too few" not in sentence
     assert family(ours) == "labeler"

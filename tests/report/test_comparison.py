@@ -173,11 +173,10 @@ def test_the_document_goes_on_with_who_wins_and_the_views(timed: Comparison) -> 
     assert text.startswith(comparison_markdown(timed))
     assert text.count("\n## rded, IPC ") == 1
     assert (
-        "\n## rded, IPC 10, convnet-3-w32, protocol flash\n\nAt the labeler's 4.7 KB, shipping a classifier"
-        in text
+        "\n## rded, IPC 10, convnet-3-w32, protocol flash\n\nBeside the labeler (4.7 KB), two seeds" in text
     )
     (said,) = verdicts(timed)
-    assert said.startswith("rded, IPC 10, convnet-3-w32, protocol flash: At the labeler's 4.7 KB, ")
+    assert said.startswith("rded, IPC 10, convnet-3-w32, protocol flash: Beside the labeler (4.7 KB), ")
     assert said.split(": ", 1)[1] in text
     for title in ("At equal bytes", "At equal accuracy", "Efficiency of use"):
         assert text.count(f"\n\n### {title}\n\n") == 1

@@ -37,7 +37,7 @@ from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
-    "epochs (e8), shift in percent of a side (s12.5, or s0), temperature (t4), entropy in nats (h2.1), logit scale "
+    "epochs (e8), shift in percent of a side (s12.5), temperature (t4), entropy in nats (h2.1), logit scale "
     "(x2), and of labelers bits (b4), members (m4), snapshots (c3)"
 )
 _DIAL = re.compile(r"([esthxbmc])(\d+(?:\.\d+)?)")
@@ -73,8 +73,9 @@ def read_dials(
     for dial in text.split("-"):
         match = pattern.fullmatch(dial)
         if match is None or match[1] in found or not (float(match[2]) > 0 or match[1] in may_be_zero):
+            also = f" ({may_be_zero} also 0)" if may_be_zero else ""
             raise UsageError(
-                f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0: {words}."
+                f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0{also}: {words}."
             )
         found[match[1]] = float(match[2])
     return found

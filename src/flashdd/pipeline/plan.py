@@ -11,6 +11,8 @@ from flashdd.data.sources import check_source
 from flashdd.labels.catalog import SHORTLISTED
 from flashdd.labels.flash.capacity import Setting
 from flashdd.pipeline.setup import Setup, resolve, source_options
+from flashdd.report.text import counted
+from flashdd.training.classifier import ClassifierRecipe
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -26,7 +28,8 @@ def plan(config: RunConfig) -> dict[str, Any]:
         "sizes": {
             "label budget": f"{setup.budget_bytes} bytes, {setup.max_macs:,} MACs per image",
             "reference": f"ResNet-18, {setup.reference.bytes:,} bytes, {setup.reference.macs:,} MACs per image",
-            "artifact": f"{artifact + setup.budget_bytes:,} bytes at most (pixels, label budget) and some KB of card",
+            "artifact": f"{artifact + setup.budget_bytes:,} bytes (pixels as they are, label budget) and some KB of "
+            "file formats and card",
         },
         "bytes": {
             "label_budget": setup.budget_bytes,
@@ -55,13 +58,13 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
             "data",
             f"decode {facts.name}: {facts.num_train} + {facts.num_val} + {facts.num_test} images, {height}x{width}",
         ),
-        ("teacher", f"train {config.teacher.name} for {setup.teacher_recipe.epochs} epochs"),
+        ("teacher", f"train {config.teacher.name} for {_training(setup, setup.teacher_recipe)}"),
         ("images", f"{setup.num_images} images by {setup.method}, IPC {setup.ipc or 'uneven'}"),
         ("labels", f"{epochs * setup.num_images:,} views labeled by the teacher"),
         ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
         (
             "capacity",
-            f"up to {rungs} networks of {setup.member_recipe.epochs} epochs"
+            f"up to {rungs} networks of {_training(setup, setup.member_recipe)}"
             f"{', their refits and ensembles,' if _variants(setup) else ''} and {most} proxy students",
         ),
         ("artifact", "pack images and labeler"),
@@ -75,6 +78,13 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         ("ship", "the best network that fits the bytes of the whole artifact"),
     ]
+
+
+def _training(setup: Setup, recipe: ClassifierRecipe) -> str:
+    """ "8 epochs (images move by 4 pixels at most)"."""
+    pixels = round(recipe.shift * min(setup.facts.shape[1:]))
+    moved = f"move by {counted(pixels, 'pixel')} at most" if pixels else "do not move"
+    return f"{counted(recipe.epochs, 'epoch')} (images {moved})"
 
 
 def _dials(settings: Sequence[Setting]) -> tuple[int, int]:

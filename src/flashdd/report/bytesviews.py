@@ -36,6 +36,8 @@ SIZES = (4_000, 16_000, 64_000, 256_000, 1_000_000)
 WITHIN = 0.01
 """Equal accuracy: so much below the full teacher's mean at most, a fraction (one point)."""
 STORED = ("static", "stored", "lpld", "lpqld", "hald", "lowrank", "vq")
+_TOO_FEW = 2
+"""Seeds; their t-interval has 12.7 standard errors a side."""
 _CHOSEN = "stored@equal-bytes"  # the one stored row whose scheme was chosen on validation data
 _TEACHERS = ("teacher@searched", "teacher@published")
 _ROUNDING = 1e-9  # of a mean that is exactly one point below
@@ -249,8 +251,8 @@ class Contender:
 def verdict(
     rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None = None
 ) -> str | None:
-    """Which of labeler, stored labels, the labeler as a classifier, and ship-the-classifier wins at the labeler's
-    bytes; None without a labeler.
+    """Which of labeler, stored labels within its bytes, the labeler as a classifier, and ship-the-classifier wins; None
+    without a labeler. At n = 2 no interval says anything, and only accuracies are told.
 
     The row `stored@equal-bytes`, chosen on validation data, stands for all stored labels; without one the best on test
     of those within the labeler's bytes is told, and neither wins nor loses. The contender of the highest mean leads;
@@ -265,18 +267,21 @@ def verdict(
     if ours is None:
         return None
     contenders, remarks = _contenders(ours, rows, ship, home)
-    head = f"At the labeler's {bytes_text(ours.label_bytes)}"
+    head = f"Beside the labeler ({bytes_text(ours.label_bytes)})"
     aside = " ".join(_aside(contender) for contender in contenders if contender.chosen_on_test)
     fair = [contender for contender in contenders if not contender.chosen_on_test]
-    if len(fair) > 1:
+    if len(fair) > 1 and _seeds(fair) == _TOO_FEW:
+        told = ", ".join(f"{contender.words} {percent_text(contender.mean)} %" for contender in fair)
+        said = f"{head}, two seeds are too few to tell who is better ({told}): take three or more."
+    elif len(fair) > 1:
         few = ", too few of them for a claim" if _seeds(fair) < CLAIMING_SEEDS else ""
         said = (
             f"{head}, {_outcome(fair)}; differences in points, 95 % intervals over the students' seeds{few}."
         )
     elif aside:
-        said = f"{head} the labeler has {percent_text(ours.accuracy.mean)} %."
+        said = f"{head}, which has {percent_text(ours.accuracy.mean)} %:"
     else:
-        said = f"{head} nothing stands beside the labeler ({percent_text(ours.accuracy.mean)} %)."
+        said = f"{head}, which has {percent_text(ours.accuracy.mean)} %, nothing stands."
     return " ".join(part for part in (said, aside, remarks) if part)
 
 
@@ -336,12 +341,15 @@ def _gap_text(gap: Difference | None, lead: Contender, other: Contender) -> str:
 def _contenders(
     ours: ComparedRow, rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None
 ) -> tuple[list[Contender], str]:
-    """Who competes at the bytes of `ours`, and a sentence about who does not."""
+    """Who competes with `ours`, and sentences about who does not."""
     contenders = [Contender(words="the labeler", values=ours.accuracy.values)]
     if ours.network is not None:
         itself = "the labeler itself as a classifier (one network)"
         contenders.append(Contender(words=itself, values=(ours.network.accuracy,), alone=True))
     missing = []
+    hard = max((row.accuracy.mean for row in rows if row.scheme == "hard"), default=0.0)
+    if hard > ours.accuracy.mean:
+        missing.append(f"Hard labels, of no bytes, reach {percent_text(hard)} %, above the labeler.")
     stored = _stored_contender(rows, ours.label_bytes)
     if stored is not None:
         contenders.append(stored)

@@ -309,4 +309,4 @@ def test_candidates_have_texts_of_their_own() -> None:
     settings = [DEFAULT, *(replace(DEFAULT, **{dial: 0.5}) for dial in ("length", "shift", "logit_scale"))]
     texts = {str(Candidate(rung=r, setting=s)) for r in others for s in settings}
     assert len(texts) == 12
-    assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-s0.0-t4-x1"
+    assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-s0-t4-x1"

@@ -60,9 +60,11 @@ class Candidate:
     setting: Setting
 
     def __str__(self) -> str:
-        """Such as `conv-3-w8-b8-m1@1-s0.03125-t4-x1`: no two are alike."""
+        """Such as `conv-3-w8-b8-m1@1-s3.125-t4-x1`, the shift in percent: no two are alike."""
         rung, setting = self.rung, self.setting
-        dials = f"{setting.length:g}-s{setting.shift!r}-t{setting.temperature:g}-x{setting.logit_scale:g}"
+        dials = (
+            f"{setting.length:g}-s{100 * setting.shift:g}-t{setting.temperature:g}-x{setting.logit_scale:g}"
+        )
         return f"{rung.name}-b{rung.bits}-m{rung.num_members}@{dials}"
 
 
