@@ -206,9 +206,8 @@ def _search_stage(
         config={
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
-            "search": options.model_dump(
-                mode="json", exclude={"teacher_lengths", "teacher_shifts"}
-            ),  # in the settings
+            # the teacher's own dials are in the settings
+            "search": options.model_dump(mode="json", exclude={"teacher_lengths", "teacher_shifts"}),
             "labeler": setup.config.labeler.model_dump(mode="json") if choices.variants else None,
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
