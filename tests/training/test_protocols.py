@@ -55,7 +55,7 @@ def gt(weight: float) -> Loss:
 
 T2 = Loss(name="kl-t2")
 ALL = OptimizerSpec(decays="all")
-EDC_10 = crops(0.08, "torchvision-m9-n2")
+EDC_10, EDC_100 = (crops(least, "torchvision-m9-n2") for least in (0.08, 0.5))
 # protocol, data: epochs, batch, lr, weight decay, optimizer, rate, views, loss, temperature, EMA, accumulation
 TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
     # B4; batch 50 at IPC 10, twice that from 100 classes on, 100 for Tiny
@@ -88,10 +88,10 @@ TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
     # B5
     ("edc", "cifar10"): (1000, 10, 1e-3, 0.01, ADAMW, HALVED, EDC_10, gt(0.025), 1.0, 0.99, 1),
     ("edc", "cifar100"): (
-        *(1000, 50, 0.1, 5e-4, sgd(0.875), RateSpec(name="cosine-linear", eta=2.0), crops(0.5)),
+        *(1000, 50, 0.1, 5e-4, sgd(0.875), RateSpec(name="cosine-linear", eta=2.0), EDC_100),
         *(gt(0.025), 1.0, 0.99, 1),
     ),
-    ("edc", "tiny"): (300, 100, 0.1, 5e-4, sgd(0.875), ETA[2.0], crops(0.5), gt(0.025), 1.0, 0.99, 1),
+    ("edc", "tiny"): (300, 100, 0.1, 5e-4, sgd(0.875), ETA[2.0], EDC_100, gt(0.025), 1.0, 0.99, 1),
     ("edc", "imagenet"): (300, 100, 1e-3, 0.01, ADAMW, ETA[2.0], crops(0.5), gt(0.025), 1.0, 0.99, 1),
     # B6
     ("cv-dd", "cifar10"): (300, 16, 1e-3, 0.01, ADAMW, ETA[1.0], crops(0.08), KL, 20.0, None, 2),

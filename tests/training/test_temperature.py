@@ -11,7 +11,7 @@ from flashdd.core.seeds import generator
 from flashdd.data.views import ViewBatch, ViewSpec
 from flashdd.models.table import build
 from flashdd.training.engine import Engine
-from flashdd.training.losses import kl_divergence, soft_targets
+from flashdd.training.losses import KL, kl_divergence, loss_value, soft_targets
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource, every_image
 from flashdd.training.student import fit_student
@@ -37,6 +37,19 @@ def test_plain_views_have_temperature_one() -> None:
     found = TemperatureRule(plain_from=3).of_labels(5.0, 0, 1, torch.tensor([2, 3, 0, 9]))
     assert isinstance(found, Tensor)
     assert found.tolist() == [[5.0], [1.0], [5.0], [1.0]]
+
+
+def test_soft_and_plain_views_pull_a_student_equally() -> None:
+    """At a high temperature the gradient of KL is (student - labels) / (classes T^2); weighted, T is gone from it."""
+    rule, start = TemperatureRule(plain_from=1), 50.0
+    logits = torch.tensor([[0.02, -0.01, 0.01], [0.02, -0.01, 0.01]])
+    student = torch.zeros(2, 3, requires_grad=True)
+    at = rule.of_labels(start, 0, 1, torch.tensor([0, 1]))
+    weights = rule.weights(start, torch.tensor([0, 1]))
+    loss_value(KL, student, logits, at, None, student_temperature=at, weights=weights).backward()
+    assert student.grad is not None
+    assert torch.allclose(student.grad[0], student.grad[1], rtol=0.02)
+    assert TemperatureRule(decay=0.5).weights(start, NONE) is None
 
 
 def test_a_temperature_per_row_is_that_of_each_row_alone() -> None:
@@ -145,6 +158,8 @@ def _expected(temperatures: list[float], *, calibrated: bool = False) -> list[fl
 def test_a_student_trains_at_the_temperatures_of_its_labels(
     rule: TemperatureRule, temperatures: list[float]
 ) -> None:
-    """At a rate of zero every loss is that of the first weights."""
+    """At a rate of zero every loss is that of the first weights; after soft labels hard ones count 1 / T^2."""
     expected = _expected(temperatures, calibrated=rule.calibrated)
+    if rule.plain_from is not None:
+        expected[5:] = [value / 64 for value in expected[5:]]
     assert _losses(rule) == pytest.approx(expected, rel=1e-4, abs=1e-7)

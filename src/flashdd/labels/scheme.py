@@ -90,6 +90,8 @@ class Scheme(ABC):
     """spellings, as an error message shows them"""
     of_views: ClassVar[bool] = True
     """whether the labels are those of views, not of the images themselves"""
+    training_revision: ClassVar[int] = 0
+    """raised when the same bytes train students otherwise; part of a student's key"""
 
     @classmethod
     @abstractmethod

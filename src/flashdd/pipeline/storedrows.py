@@ -176,11 +176,14 @@ def _stage(
 
 def _row(context: Context, material: Material, scheme: str, stored: Scheme, stage: StageResult) -> Row:
     images, subject = material.images, _subject(context, material.images)
+    key = {"images": images.content_hash, "stored": stage.hash}
+    if stored.training_revision:
+        key["training"] = f"{stored.training_revision}"
     return Row(
         scheme=scheme,
         images=material.method,
         label_bytes=stage.record["bytes"],
-        key={"images": images.content_hash, "stored": stage.hash},
+        key=key,
         open=lambda: (images.images, images.labels, open_labels(stage.folder / "labels", subject)),
         protocol=None if stored.keeps_logits else context.setup.protocol.for_hard_labels(),
     )

@@ -76,11 +76,13 @@ def loss_value(
     classes: Tensor | None,
     *,
     student_temperature: float | Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The mean of `loss` over the batch, a scalar.
 
     student_logits, source_logits: (N, classes), before temperature; that is a number, or (N, 1), and the student's is
-    the same unless said. classes: float32 (N, classes), the classes of the images as distributions (`mixed_classes`),
+    the same unless said. weights: (N,), factors on the rows of "kl", the one loss whose size moves with the
+    temperature. classes: float32 (N, classes), the classes of the images as distributions (`mixed_classes`),
     where the loss needs them. UsageError where it needs finite logits and the source gives others.
     """
     if not loss.needs_classes:
@@ -88,10 +90,11 @@ def loss_value(
         if loss.name == "cross-entropy":
             return soft_cross_entropy(student_logits, targets)
         at = temperature if student_temperature is None else student_temperature
+        rows = kl_rows(student_logits, targets, at)
         if loss.name == "kl":
-            return kl_divergence(student_logits, targets, at)
+            return (rows if weights is None else rows * weights).mean()
         squared = at.flatten() ** 2 if isinstance(at, Tensor) else at**2
-        return (kl_rows(student_logits, targets, at) * squared).mean()
+        return (rows * squared).mean()
     if not bool(torch.isfinite(source_logits).all()):
         raise UsageError(
             f"loss '{loss.name}' needs finite logits, and these labels are probabilities of which some are 0: "
@@ -135,7 +138,7 @@ def kl_divergence(student_logits: Tensor, targets: Tensor, temperature: float | 
     """KL(targets || softmax(student / T)), mean over the batch, not multiplied by T^2.
 
     The field's habit since SRe2L (arXiv 2306.13092); under AdamW the missing T^2 changes nothing but the
-    relative weight of the epsilon. Under SGD it divides the rate by T^2: hence "kl-t2", which SRe2L takes for
+    relative weight of the epsilon, as long as T stays (`TemperatureRule.weights`). Under SGD it divides the rate by T^2: hence "kl-t2", which SRe2L takes for
     Tiny-ImageNet (Hinton et al., arXiv 1503.02531, section 2). student_logits, targets: (N, classes); temperature: a
     number, or (N, 1).
     """

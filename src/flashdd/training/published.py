@@ -244,7 +244,6 @@ def edc(setting: Setting) -> Protocol:
         "tiny": (300, 100, 0.1, 5e-4, RateSpec(eta=2.0)),
         "imagenet": (300, 100, 1e-3, 0.01, RateSpec(eta=2.0)),
     }[dataset]
-    small = dataset == "cifar10"
     return _protocol(
         setting,
         name="edc",
@@ -258,8 +257,8 @@ def edc(setting: Setting) -> Protocol:
         loss=Loss(name="mse-gt", weight=0.025),
         views=_crops(
             setting,
-            _ALL_CROPS if small else _HALF_CROPS,
-            rand_augment="torchvision-m9-n2" if small else None,
+            _ALL_CROPS if dataset == "cifar10" else _HALF_CROPS,
+            rand_augment=None if dataset == "imagenet" else "torchvision-m9-n2",
         ),
         temperature=1.0,
         ema=0.99,

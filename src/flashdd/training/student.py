@@ -65,6 +65,7 @@ def fit_student(
         epochs, ids = order.pairs(step)
         own = views.make(engine.share(epochs), engine.share(ids))
         labels_at = source.rule.of_labels(temperature, step, protocol.steps, own.epoch)
+        weights = source.rule.weights(temperature, own.epoch)
         with torch.no_grad():
             logits = source.logits(own)
             classes = None
@@ -78,7 +79,15 @@ def fit_student(
             if source.rule.calibrated:
                 student_at = calibrate(output, soft_targets(logits[rows], at), engine.sum)
             seen = None if classes is None else classes[rows]
-            part = loss_value(protocol.loss, output, logits[rows], at, seen, student_temperature=student_at)
+            part = loss_value(
+                protocol.loss,
+                output,
+                logits[rows],
+                at,
+                seen,
+                student_temperature=student_at,
+                weights=None if weights is None else weights[rows].to(output.device),
+            )
             value = value + part * (len(logits[rows]) / len(logits))
         return value, len(ids), len(logits)
 

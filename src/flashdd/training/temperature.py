@@ -33,8 +33,22 @@ class TemperatureRule:
         temperature = max(min(start, self.floor), start * self.decay ** (step * self.phases // steps))
         if self.plain_from is None:
             return temperature
-        plain = view_epochs[:, None] >= self.plain_from
-        return torch.where(plain, 1.0, temperature)
+        return torch.where(self._plain(view_epochs)[:, None], 1.0, temperature)
+
+    def weights(self, start: float, view_epochs: Tensor) -> Tensor | None:
+        """What the rows of a KL without T^2 count, (M,): 1 / T^2 where the temperature is 1 instead of T.
+
+        Gradients at T are T^2 times smaller (Hinton et al., arXiv 1503.02531, section 2). Adam's second moment
+        remembers the larger ones, so soft labels that come after hard ones would hardly move the student. None where
+        all count alike.
+        """
+        if self.plain_from is None:
+            return None
+        return torch.where(self._plain(view_epochs), start**-2, 1.0)
+
+    def _plain(self, view_epochs: Tensor) -> Tensor:
+        assert self.plain_from is not None, "asked only where some labels are probabilities"
+        return view_epochs >= self.plain_from
 
 
 def calibrate(output: Tensor, targets: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
