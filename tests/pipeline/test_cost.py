@@ -10,7 +10,7 @@ import pytest
 from flashdd.core.record import Record
 from flashdd.models.count import size_of
 from flashdd.models.table import build
-from flashdd.pipeline.cost import Workload, reference_epochs, search_flops
+from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 
 WORK = Workload(train=100, validation=10, views=50, proxy_macs=7, reference_macs=1000, refit_images=20)
 
@@ -49,6 +49,12 @@ def test_a_teacher_was_trained_before_but_not_at_other_lengths() -> None:
     labels = 2 * 5 * 60
     assert search_flops([whole], WORK, trained=0.125) == labels
     assert search_flops([whole, half], WORK, trained=0.125) == 2 * labels + 6 * 5 * 1 * 100
+
+
+def test_a_tutor_labels_once_or_at_every_step_of_every_training() -> None:
+    rows = [_row(), _row(bits=4), _row(num_members=3), _row(name="b", epochs=4)]
+    assert tutor_flops(rows, WORK, 1000, tabled=True) == 2 * 1000 * 100 * 8
+    assert tutor_flops(rows, WORK, 1000, tabled=False) == 2 * 1000 * 100 * (3 * 2 + 4)
 
 
 def test_a_training_at_another_shift_is_another_training() -> None:

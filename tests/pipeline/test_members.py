@@ -15,13 +15,17 @@ from torch import Tensor
 from flashdd.core.files import read_json
 from flashdd.core.record import Record
 from flashdd.data.dataset import RealDataset
+from flashdd.data.views import ViewBatch
+from flashdd.labels import table
 from flashdd.labels.flash.labeler import Labeler, Member
 from flashdd.labels.flash.pack import labeler_bytes
+from flashdd.labels.table import TableSource
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.members import Design, labeler_stage, rounded, single
+from flashdd.pipeline.members import Design, TutorDesign, labeler_stage, rounded, single
 from flashdd.pipeline.real import network_stage
 from flashdd.pipeline.start import started
 from flashdd.training.classifier import ClassifierRecipe
+from flashdd.training.losses import kl_divergence, soft_targets
 
 
 @pytest.fixture
@@ -78,6 +82,63 @@ def test_eight_bits_are_the_rounded_network(opened: tuple[Context, RealDataset])
     network = network_stage(context, data, "strided-1-w4", _recipe(context))
     assert labeler_bytes(made.open()) == labeler_bytes(single(network))
     assert made.accuracy("val") == pytest.approx(network.accuracy("val"), abs=0.05)
+
+
+_TUTOR = TutorDesign(epochs=2, shift=0.125)
+_IMITATOR = Design(names=("strided-1-w4",), epochs=9, shift=0.125, tutor=_TUTOR)
+
+
+def test_a_network_comes_near_the_tutor_that_it_imitates(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    tutor = _TUTOR.network(context, data)
+    imitator = labeler_stage(context, data, _IMITATOR)
+    alone = labeler_stage(context, data, replace(_IMITATOR, tutor=None))
+    pixels = _pixels(data)
+    with torch.no_grad():
+        labels = soft_targets(tutor.open()(pixels), 4.0)
+        near, far = (
+            float(kl_divergence(made.open().logits_of(pixels), labels, 4.0)) for made in (imitator, alone)
+        )
+    assert near < 0.5 * far
+    assert str(_IMITATOR) == "strided-1-w4@e9-s12.5-b8-d2"
+
+
+def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
+    opened: tuple[Context, RealDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a training asks for is what the tutor says of the pixels that it shows."""
+    context, data = opened
+    tutor = _TUTOR.network(context, data)
+    asked: list[tuple[Tensor, Tensor]] = []
+    take = TableSource.logits
+
+    def watched(source: TableSource, views: ViewBatch) -> Tensor:
+        logits = take(source, views)
+        asked.append((views.pixels, logits))
+        return logits
+
+    monkeypatch.setattr(TableSource, "logits", watched)
+    labeler_stage(context, data, replace(_IMITATOR, copies=2, epochs=8 + 1))
+    assert len(asked) > 9
+    with torch.no_grad():
+        for pixels, logits in asked[:: len(asked) // 9]:
+            torch.testing.assert_close(logits, tutor.open()(pixels), rtol=1e-4, atol=1e-4)
+
+
+def test_labels_made_at_every_step_teach_the_same(
+    opened: tuple[Context, RealDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, data = opened
+    short = replace(_IMITATOR, epochs=2)
+    tabled = labeler_stage(context, data, short)
+    monkeypatch.setattr(table, "LARGEST_TABLE", 0)
+    with started(tiny_config(), tmp_path / "again", cache=tmp_path / "cache", progress=None) as (other, same):
+        online = labeler_stage(other, same, short)
+    assert not list((tmp_path / "cache").rglob("logits.npy"))
+    pixels = _pixels(data)
+    torch.testing.assert_close(
+        online.open().logits_of(pixels), tabled.open().logits_of(pixels), rtol=0.05, atol=0.05
+    )
 
 
 def test_copies_start_apart_and_count_equally(opened: tuple[Context, RealDataset]) -> None:

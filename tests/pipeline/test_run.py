@@ -269,6 +269,23 @@ def test_the_plan_counts_what_a_run_may_train(finished: tuple[Path, Record]) -> 
     assert sum(candidate.n for candidate in record.capacity.candidates) <= most
 
 
+def test_a_labeler_imitates_the_teacher_that_the_search_chose(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    config = tiny_config(
+        labeler__tutor="searched", search__teacher_lengths=[0.5, 1.0], labeler__image_passes=400
+    )
+    record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
+    assert record.teacher_search is not None
+    taught = record.teacher_search.candidates[record.teacher_search.chosen]
+    tutor = record.labeler.tutor
+    assert tutor is not None
+    assert tutor.name == "convnet-2-w8"
+    assert [tutor.epochs, tutor.shift] == [taught.epochs, taught.shift]
+    assert "imitates convnet-2-w8 after" in (tmp_path / "out" / "report.html").read_text()
+    assert finished[1].labeler.tutor is None
+
+
 def test_a_run_ships_what_its_search_chose(
     finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,9 @@ class LabelerSection(Section):
     bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8,), min_length=1)
     """of the weights, descending, such as [8, 4, 3, 2]: the first while capacity is searched, then fewer as long as
     students lose nothing"""
+    tutor: Literal["none", "searched"] = "none"
+    """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
+    the training that the search finds to make the best students"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""
     max_members: int = Field(default=1, ge=1, le=1000)

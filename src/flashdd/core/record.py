@@ -169,6 +169,14 @@ class Search(_Facts):
         return self
 
 
+class TutorFacts(_Facts):
+    """The network that the labeler's members imitate."""
+
+    name: str
+    epochs: Positive
+    shift: Fraction  # share of its side by which a real image moved at most in training
+
+
 class LabelerFacts(_Facts):
     num_members: Positive
     params: Positive
@@ -181,6 +189,7 @@ class LabelerFacts(_Facts):
     bytes_ratio: Ratio  # labeler over reference
     macs_ratio: Ratio  # reference over labeler
     backend: str
+    tutor: TutorFacts | None = None
 
 
 class ThroughputRow(_Facts):

@@ -3,8 +3,9 @@
 Hard labels between two stages of soft labels take back the drift that few soft labels per image bring (the paper's
 Soft-Hard-Soft schedule; setting S6 of the released code, half of the epochs hard: of 300, 75 soft, 150 hard, 75 soft).
 Hard labels are CutMix labels by area, smoothed: (1 - .8) of them and .8 of the uniform label; cross-entropy at
-temperature 1, weighted so that both kinds of labels pull a student equally (`TemperatureRule.weights`; ours). They cost no bytes, so their stage shows new views in every epoch. The soft stages cycle through the
-stored epochs; these are kept as logits, so that their temperature stays open (the released code stores softmax at 20).
+temperature 1, weighted so that both kinds of labels pull a student equally (`TemperatureRule.weights`; ours). They
+cost no bytes, so their stage shows new views in every epoch. The soft stages cycle through the stored epochs; these
+are kept as logits, so that their temperature stays open (the released code stores softmax at 20).
 """
 
 from __future__ import annotations

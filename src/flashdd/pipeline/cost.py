@@ -11,6 +11,7 @@ from flashdd.models.count import reference
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import LOSSLESS_BITS
+from flashdd.pipeline.real import TUTOR_EPOCHS
 
 _FORWARD = 2
 """Operations of a multiply-accumulate."""
@@ -68,6 +69,18 @@ def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: 
         labeling[*network, bits, members] = _FORWARD * macs * (work.views + work.validation)
         total += row["n"] * work.proxy_macs * (_TRAIN * work.views + _FORWARD * work.validation)
     return total + sum(training.values()) + sum(refitting.values()) + sum(labeling.values())
+
+
+def tutor_flops(rows: Iterable[Mapping[str, Any]], work: Workload, macs: int, *, tabled: bool) -> int:
+    """Operations of a tutor of so many `macs` per image that labels the real images for the networks of `rows`.
+
+    tabled: once for all of them; else at every step of every training.
+    """
+    epochs: dict[tuple[str, float, float], int] = {}
+    for row in rows:
+        network = row["name"], row["epochs"], row["shift"]
+        epochs[network] = max(epochs.get(network, 0), row["epochs"] * row["num_members"])
+    return _FORWARD * macs * work.train * (TUTOR_EPOCHS if tabled else sum(epochs.values()))
 
 
 def reference_epochs(flops: int, work: Workload) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import caveats
-from flashdd.pipeline.search import capacity_search
+from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
 
@@ -43,7 +44,12 @@ def label(
         teacher = teacher_network(context, data)
         image_stage = images_stage(context, data, teacher, setup.method)
         images = open_images(image_stage)
-        capacity = capacity_search(context, data, images)
+        tutor = None
+        if config.labeler.tutor == "searched":
+            tutor = tutor_of(
+                context, teacher_search(context, data, images, partial(teacher_network, context, data))
+            )
+        capacity = capacity_search(context, data, images, tutor)
         artifact, content = artifact_stage(context, data, images, capacity)
         made = artifact.record
         notes = [f"Images made elsewhere: {note}." for note in image_stage.record["notes"]]

@@ -18,7 +18,7 @@ from flashdd.labels.flash.refit import RefitRecipe, refit_member
 from flashdd.models.family import LabelerSpec
 from flashdd.models.labelernet import LabelerNet, labeler_net
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network, network_stage
+from flashdd.pipeline.real import Network, network_stage, tutor_stage
 from flashdd.training.evaluate import evaluate, logits_of
 
 MEMBERS_REVISION = 1
@@ -30,10 +30,23 @@ _FILE = "labeler.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
+class TutorDesign:
+    """The run's teacher, trained for so many epochs on images that move by `shift`, a share of their side."""
+
+    epochs: int
+    shift: float
+
+    def network(self, context: Context, data: RealDataset) -> Network:
+        recipe = context.setup.tutor_with(self.epochs, self.shift)
+        return network_stage(context, data, context.setup.config.teacher.name, recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Design:
     """What a labeler is made of. names: the members' architectures, one of each; epochs: of their training; shift:
     share of its side by which a real image moves at most in it, None for the run's own; bits: of their weights; copies:
-    every one so many times, from other weights; cycles: every training leaves so many snapshots, each of them a member.
+    every one so many times, from other weights; cycles: every training leaves so many snapshots, each of them a member;
+    tutor: whom they imitate.
     """
 
     names: tuple[str, ...]
@@ -42,13 +55,15 @@ class Design:
     bits: int = 8
     copies: int = 1
     cycles: int = 1
+    tutor: TutorDesign | None = None
 
     def __str__(self) -> str:
-        """Such as `conv-3-w8@e8-s12.5-b4-m2`, the shift in percent."""
+        """Such as `conv-3-w8@e8-s12.5-b4-m2-d2`, the shift in percent, d the epochs of the tutor."""
         shift = "" if self.shift is None else f"-s{100 * self.shift:g}"
         copies = f"-m{self.copies}" if self.copies > 1 else ""
         cycles = f"-c{self.cycles}" if self.cycles > 1 else ""
-        return f"{'+'.join(self.names)}@e{self.epochs}{shift}-b{self.bits}{copies}{cycles}"
+        tutor = f"-d{self.tutor.epochs}" if self.tutor else ""
+        return f"{'+'.join(self.names)}@e{self.epochs}{shift}-b{self.bits}{copies}{cycles}{tutor}"
 
     @property
     def alike(self) -> bool:
@@ -94,8 +109,9 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
     images (`labels.flash.ensemble`).
     """
     recipe = context.setup.member_with(epochs=design.epochs, shift=design.shift, cycles=design.cycles)
+    tutor = design.tutor.network(context, data) if design.tutor else None
     networks = {
-        (name, replica): network_stage(context, data, name, recipe, replica=replica)
+        (name, replica): network_stage(context, data, name, recipe, replica=replica, tutor=tutor)
         for name in design.names
         for replica in range(design.copies)
     }
@@ -131,6 +147,8 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
         build=make,
     )
     parts = (*(network.stage for network in networks.values()), *stages)
+    if tutor:
+        parts = (*parts, tutor_stage(context, tutor, recipe))
     return Made(design=design, stage=stage, parts=parts)
 
 

@@ -3,7 +3,8 @@
 `NAME` or `NAME@DIALS`, dials joined by dashes: `e8` epochs of training, with a schedule of their own; `s12.5` percent
 of its side by which a real image moves at most in training, `s0` for not at all; `t4` the labels' temperature; `h2.1`
 the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
-`convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's.
+`convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's. `d2`: it does not learn the
+classes but imitates, on the real images, the run's teacher stopped after 2 epochs.
 
 With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
 other weights, and `c3`, the snapshots of three cycles of one training, make it an ensemble, as several names do:
@@ -30,30 +31,32 @@ from flashdd.labels.network import NetworkSource
 from flashdd.models.family import shrink_factor
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.members import Design, Made, labeler_stage, member_spec
+from flashdd.pipeline.members import Design, Made, TutorDesign, labeler_stage, member_spec
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.rows import Opened, Row
 from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
-    "epochs (e8), shift in percent of a side (s12.5), temperature (t4), entropy in nats (h2.1), logit scale "
-    "(x2), and of labelers bits (b4), members (m4), snapshots (c3)"
+    "epochs (e8), shift in percent of a side (s12.5), epochs of the teacher that is imitated (d2), temperature (t4), "
+    "entropy in nats (h2.1), logit scale (x2), and of labelers bits (b4), members (m4), snapshots (c3)"
 )
-_DIAL = re.compile(r"([esthxbmc])(\d+(?:\.\d+)?)")
-_WHOLE = "ebmc"
+_DIAL = re.compile(r"([esdthxbmc])(\d+(?:\.\d+)?)")
+_WHOLE = "edbmc"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkScheme:
     """epochs, shift, temperature: None where the run's own are meant; at most one of temperature and entropy is given.
 
-    shift: a share of the image's side. bits: of a packed labeler; None for one network as it was trained.
+    shift: a share of the image's side. tutor: epochs of the teacher that is imitated, None without one. bits: of a
+    packed labeler; None for one network as it was trained.
     """
 
     names: tuple[str, ...]
     epochs: int | None = None
     shift: float | None = None
+    tutor: int | None = None
     temperature: float | None = None
     entropy: float | None = None
     logit_scale: float = 1.0
@@ -106,6 +109,7 @@ def parse_network(scheme: str) -> NetworkScheme:
         names=names,
         epochs=None if epochs is None else int(epochs),
         shift=found["s"] / 100 if "s" in found else None,
+        tutor=int(found["d"]) if "d" in found else None,
         temperature=found.get("t"),
         entropy=found.get("h"),
         logit_scale=found.get("x", 1.0),
@@ -217,6 +221,7 @@ def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network
         bits=wanted.bits,
         copies=wanted.copies,
         cycles=wanted.cycles,
+        tutor=_tutor(context, wanted),
     )
     return labeler_stage(context, data, design)
 
@@ -224,7 +229,16 @@ def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network
 def trained_network(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network:
     """The network of a scheme, trained as a labeler's members are, with epochs and a shift of its own if it has any."""
     recipe = context.setup.member_with(epochs=wanted.epochs, shift=wanted.shift)
-    return network_stage(context, data, wanted.names[0], recipe)
+    design = _tutor(context, wanted)
+    tutor = design.network(context, data) if design else None
+    return network_stage(context, data, wanted.names[0], recipe, tutor=tutor)
+
+
+def _tutor(context: Context, wanted: NetworkScheme) -> TutorDesign | None:
+    """The teacher of the run, on images that move as the network's own do."""
+    if wanted.tutor is None:
+        return None
+    return TutorDesign(epochs=wanted.tutor, shift=context.setup.member_with(shift=wanted.shift).shift)
 
 
 def _bytes(network: Network | Made, temperature: float, logit_scale: float) -> int:

@@ -28,7 +28,9 @@ def artifact_stage(
 ) -> tuple[StageResult, ArtifactContent]:
     """`artifact/` with images and labeler; the record holds the labeler's facts, its test accuracy among them."""
     setup, choice = context.setup, capacity.choice
-    made = labeler_stage(context, data, design_of(context, choice.rung, choice.setting.course))
+    made = labeler_stage(
+        context, data, design_of(context, choice.rung, choice.setting.course, capacity.tutor)
+    )
     labeler = made.open(choice.setting.temperature, choice.setting.logit_scale)
     content = ArtifactContent(
         images=images,

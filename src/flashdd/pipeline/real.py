@@ -18,15 +18,28 @@ from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork, Store
 from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import SourceFacts, SourceOptions, prepare
+from flashdd.data.views import ViewMaker, ViewSpec
 from flashdd.labels.flash.capacity import Course
+from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.models.table import build
 from flashdd.pipeline.context import Context
-from flashdd.training.classifier import ClassifierRecipe, fit_classifier, state_on_cpu
+from flashdd.training.classifier import (
+    ClassifierRecipe,
+    Tutor,
+    fit_classifier,
+    shifted_views,
+    state_on_cpu,
+)
 from flashdd.training.evaluate import evaluate
 from flashdd.training.normalize import Normalized
 
 _DATA_REVISION = 1
 NETWORK_REVISION = 2
+_TUTOR_REVISION = 1
+TUTOR_EPOCHS = 8
+"""Views of every real image that a tutor labels; longer trainings see them again. There are 18 of an image that moves
+by a pixel at most and may be mirrored."""
+TUTOR_TEMPERATURE = 4.0
 
 
 def data_stage(store: Store, options: SourceOptions, facts: SourceFacts, progress: Progress) -> StageResult:
@@ -106,9 +119,18 @@ def _snapshot_file(snapshot: int) -> str:
 
 
 def network_stage(
-    context: Context, data: RealDataset, name: str, recipe: ClassifierRecipe, *, replica: int = 0
+    context: Context,
+    data: RealDataset,
+    name: str,
+    recipe: ClassifierRecipe,
+    *,
+    replica: int = 0,
+    tutor: Network | None = None,
 ) -> Network:
-    """Train `name` on the real training split; every `replica` starts from weights, and sees views, of its own."""
+    """Train `name` on the real training split; every `replica` starts from weights, and sees views, of its own.
+
+    With a tutor it learns that network's labels instead of the classes, on views that all who have a tutor share.
+    """
     keys = (name,) if replica == 0 else (name, replica)
     seed = derive(context.setup.config.seed, "network", *keys)
     num_images = len(data.train.labels)
@@ -123,12 +145,15 @@ def network_stage(
             work.tick()
             return {split: _accuracy(model, data, split) for split in ("val", "test")}
 
+        with work.paused():  # labeling the real images is a stage of its own
+            imitated = _imitated(context, tutor, recipe) if tutor else None
         fitted = fit_classifier(
             Normalized(net, data.mean, data.std),
             data.train,
             recipe,
             context.engine,
             seed=seed,
+            tutor=imitated,
             visits=ends,
             visit=visit,
             checkpoint=work.folder / "checkpoints" / "training.pt",
@@ -144,11 +169,69 @@ def network_stage(
             "seed": seed,
             "precision": context.setup.config.precision,
             **own_part("model", name),
+            **({"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": TUTOR_EPOCHS} if tutor else {}),
         },
-        inputs={"data": data.content_hash, "split": f"{len(data.val.labels)}"},
+        inputs={
+            "data": data.content_hash,
+            "split": f"{len(data.val.labels)}",
+            **({"tutor": tutor.stage.hash} if tutor else {}),
+        },
         build=make,
     )
     return Network(name=name, stage=stage, data=data)
+
+
+def tutor_stage(context: Context, tutor: Network, recipe: ClassifierRecipe) -> StageResult:
+    """The tutor's logits on the first `TUTOR_EPOCHS` views of every real training image, moved as `recipe` says.
+
+    One table for all networks that imitate it. Where it would be too big the stage is empty: the labels then come from
+    the tutor itself, at every step.
+    """
+    data, seed = tutor.data, _tutor_seed(context)
+    spec = _real_views(data, recipe)
+
+    def make(work: StageWork) -> dict[str, Any]:
+        if tutor_tabled(data, recipe):
+            total = TUTOR_EPOCHS * len(data.train.labels)
+            context.progress.start(f"{tutor.name} labels the real images", total)
+            views = ViewMaker(data.train.images, spec, seed=seed, device=context.device)
+            labels = make_labels(
+                tutor.open(), views, epochs=TUTOR_EPOCHS, num_classes=data.num_classes, on_chunk=work.step
+            )
+            assert labels.table is not None, "seen to fit"
+            write_table(labels.table, work.folder / "logits.npy")
+        return {}
+
+    return context.shared.make(
+        f"tutor-{tutor.name}",
+        revision=_TUTOR_REVISION,
+        config={"views": spec.to_json(), "augmentation_seed": seed, "epochs": TUTOR_EPOCHS},
+        inputs={"network": tutor.stage.hash, "data": data.content_hash},
+        build=make,
+    )
+
+
+def tutor_tabled(data: RealDataset, recipe: ClassifierRecipe) -> bool:
+    """Whether a tutor's labels of the real images are made beforehand."""
+    size = {"num_images": len(data.train.labels), "num_classes": data.num_classes}
+    return tabled(_real_views(data, recipe), epochs=TUTOR_EPOCHS, **size)
+
+
+def _real_views(data: RealDataset, recipe: ClassifierRecipe) -> ViewSpec:
+    return shifted_views(data.train.images.shape[2:], recipe.shift, flip=recipe.flip)
+
+
+def _imitated(context: Context, tutor: Network, recipe: ClassifierRecipe) -> Tutor:
+    path = tutor_stage(context, tutor, recipe).folder / "logits.npy"
+    table = read_table(path) if path.exists() else None
+    net = tutor.open().to(context.device) if table is None else None
+    labels = Labels(num_classes=tutor.data.num_classes, table=table, net=net)
+    source = labels.source(temperature=TUTOR_TEMPERATURE)
+    return Tutor(source=source, augmentation_seed=_tutor_seed(context))
+
+
+def _tutor_seed(context: Context) -> int:
+    return derive(context.setup.config.seed, "tutor", "augmentation")
 
 
 def teacher_network(context: Context, data: RealDataset, course: Course | None = None) -> Network:

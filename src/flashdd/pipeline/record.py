@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from flashdd import __version__
@@ -12,9 +13,9 @@ from flashdd.data.dataset import RealDataset
 from flashdd.labels import catalog
 from flashdd.labels.flash.labeler import Labeler
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.cost import Workload, reference_epochs, search_flops
+from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 from flashdd.pipeline.package import teacher_bytes
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import Network, tutor_tabled
 from flashdd.pipeline.search import SearchResult
 from flashdd.pipeline.setup import Setup
 
@@ -64,7 +65,7 @@ def build_record(
             "accuracy": teacher.accuracy("test"),
         },
         "teacher_search": _search(teacher_search, work, trained=setup.teacher_recipe.shift),
-        "capacity": _search(capacity, work),
+        "capacity": _search(capacity, work, beside=_tutor_flops(setup, data, capacity, work)),
         "labeler": _labeler(setup, capacity, artifact),
         "throughput": [throughput],
         "students": rows,
@@ -153,8 +154,10 @@ def _size(params: int, num_bytes: int, macs: int) -> dict[str, int]:
     return {"params": params, "bytes": num_bytes, "macs": macs}
 
 
-def _search(result: SearchResult, work: Workload, trained: float | None = None) -> dict[str, Any]:
-    flops = search_flops(result.facts, work, trained=trained)
+def _search(
+    result: SearchResult, work: Workload, trained: float | None = None, beside: int = 0
+) -> dict[str, Any]:
+    flops = search_flops(result.facts, work, trained=trained) + beside
     return {
         "candidates": result.facts,
         "chosen": result.chosen,
@@ -162,6 +165,14 @@ def _search(result: SearchResult, work: Workload, trained: float | None = None) 
         "flops": flops,
         "reference_epochs": reference_epochs(flops, work),
     }
+
+
+def _tutor_flops(setup: Setup, data: RealDataset, capacity: SearchResult, work: Workload) -> int:
+    """Of the labels that the candidates imitated; the tutor's own training is part of the teacher's search."""
+    if capacity.tutor is None:
+        return 0
+    in_table = tutor_tabled(data, setup.member_recipe)
+    return tutor_flops(capacity.facts, work, setup.teacher_size.macs, tabled=in_table)
 
 
 def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dict[str, Any]:
@@ -180,7 +191,14 @@ def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dic
         "bytes_ratio": made["label_bytes"] / setup.reference.bytes,
         "macs_ratio": setup.reference.macs / made["macs"],
         "backend": Labeler.backend,
+        **_tutor_facts(setup, capacity),
     }
+
+
+def _tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
+    if capacity.tutor is None:
+        return {}
+    return {"tutor": {"name": setup.config.teacher.name, **asdict(capacity.tutor)}}
 
 
 def _choice_seconds(students: list[dict[str, Any]]) -> dict[str, float]:

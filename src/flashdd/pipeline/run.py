@@ -23,7 +23,14 @@ from flashdd.pipeline.package import artifact_stage, publish
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import build_record, figures_of, resolved_config
 from flashdd.pipeline.reportfiles import write_report_files
-from flashdd.pipeline.search import SearchResult, capacity_search, design_of, labels_stage, teacher_search
+from flashdd.pipeline.search import (
+    SearchResult,
+    capacity_search,
+    design_of,
+    labels_stage,
+    teacher_search,
+    tutor_of,
+)
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
@@ -55,7 +62,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     image_stage = images_stage(context, data, teacher, setup.method)
     images = open_images(image_stage)
     searched = teacher_search(context, data, images, partial(teacher_network, context, data))
-    capacity = capacity_search(context, data, images)
+    capacity = capacity_search(context, data, images, tutor_of(context, searched))
     artifact, content = artifact_stage(context, data, images, capacity)
     material = Material(
         data=data,
@@ -117,7 +124,7 @@ def _seconds(
     rungs = dict.fromkeys(
         (entry.candidate.rung, entry.candidate.setting.course) for entry in capacity.measured
     )
-    made = [labeler_stage(context, data, design_of(context, *rung)) for rung in rungs]
+    made = [labeler_stage(context, data, design_of(context, *rung, capacity.tutor)) for rung in rungs]
     parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}
     return {
         "data": read_json(context.out / "stages" / "data.json")["seconds"],

@@ -7,7 +7,7 @@ validated on held-out real training images. Test data are never read here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -31,8 +31,9 @@ from flashdd.labels.flash.capacity import (
 )
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, labeler_stage
+from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
 from flashdd.pipeline.real import NETWORK_REVISION, Network
+from flashdd.pipeline.setup import Setup
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
@@ -90,12 +91,14 @@ def labels_stage(context: Context, network: Network | Made, images: ImageSet) ->
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """measured: every candidate, by capacity; chosen: its index; facts: rows of the record."""
+    """measured: every candidate, by capacity; chosen: its index; facts: rows of the record; tutor: whom labelers
+    imitate."""
 
     stage: StageResult
     measured: list[Measured]
     chosen: int
     facts: list[dict[str, Any]]
+    tutor: TutorDesign | None = None
 
     @property
     def choice(self) -> Candidate:
@@ -146,12 +149,22 @@ def teacher_search(
     )
 
 
-def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> SearchResult:
+def tutor_of(context: Context, searched: SearchResult) -> TutorDesign | None:
+    """Whom the run's labelers imitate: the teacher in the course that `searched` chose, or nobody."""
+    if context.setup.config.labeler.tutor == "none":
+        return None
+    course = searched.choice.setting.course
+    return TutorDesign(epochs=context.setup.teacher_at(course).epochs, shift=course.shift)
+
+
+def capacity_search(
+    context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None = None
+) -> SearchResult:
     """The labeler's capacity, training length, temperature and logit scale, bits and number of members."""
 
     @cache
     def made(rung: Rung, course: Course) -> Made:
-        return labeler_stage(context, data, design_of(context, rung, course))
+        return labeler_stage(context, data, design_of(context, rung, course, tutor))
 
     @lru_cache(maxsize=4)
     def labels(rung: Rung, course: Course) -> Labels:
@@ -167,13 +180,20 @@ def capacity_search(context: Context, data: RealDataset, images: ImageSet) -> Se
         epochs=lambda course: context.setup.member_at(course).epochs,
     )
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
-    return _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
+    if tutor:
+        inputs["tutor"] = tutor.network(context, data).stage.hash
+    found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
+    return replace(found, tutor=tutor)
 
 
-def design_of(context: Context, rung: Rung, course: Course) -> Design:
-    epochs = context.setup.member_at(course).epochs
+def design_of(context: Context, rung: Rung, course: Course, tutor: TutorDesign | None = None) -> Design:
     return Design(
-        names=(rung.name,), epochs=epochs, shift=course.shift, bits=rung.bits, copies=rung.num_members
+        names=(rung.name,),
+        epochs=context.setup.member_at(course).epochs,
+        shift=course.shift,
+        bits=rung.bits,
+        copies=rung.num_members,
+        tutor=tutor,
     )
 
 
@@ -208,7 +228,7 @@ def _search_stage(
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
             # the teacher's own dials are in the settings
             "search": options.model_dump(mode="json", exclude={"teacher_lengths", "teacher_shifts"}),
-            "labeler": setup.config.labeler.model_dump(mode="json") if choices.variants else None,
+            "labeler": _labeler_dials(setup) if choices.variants else None,
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
             "protocol": setup.protocol.to_json(),
@@ -227,6 +247,11 @@ def _search_stage(
         chosen=stage.record["chosen"],
         facts=stage.record["rows"],
     )
+
+
+def _labeler_dials(setup: Setup) -> dict[str, Any]:
+    """Without the tutor: where there is one it is an input."""
+    return setup.config.labeler.model_dump(mode="json", exclude={"tutor"})
 
 
 class _Proxies:

@@ -66,6 +66,10 @@ class Setup:
     def teacher_at(self, course: Course) -> ClassifierRecipe:
         return _in_course(self.teacher_recipe, course)
 
+    def tutor_with(self, epochs: int, shift: float) -> ClassifierRecipe:
+        """The training of a tutor: the teacher's, with epochs and a shift of its own."""
+        return replace(self.teacher_recipe, epochs=epochs, shift=shift)
+
     def member_with(
         self, *, epochs: int | None = None, shift: float | None = None, cycles: int = 1
     ) -> ClassifierRecipe:

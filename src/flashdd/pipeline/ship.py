@@ -102,11 +102,15 @@ def _candidates(
             networks[teacher.name], rungs[teacher.name] = teacher, own
             if setup.teacher_recipe == setup.member_recipe:
                 tops.pop(own.name, None)  # the same network, trained in the same way
-    rungs |= tops
-    for name in rungs:
+    design = capacity.tutor if capacity else None
+    tutor = design.network(context, data) if design else None
+    for name in rungs:  # as the search trained them
         if name not in networks:
+            networks[name] = network_stage(context, data, name, setup.member_recipe, tutor=tutor)
+    for name in tops:
+        if tutor or name not in networks:  # larger than what a tutor is for
             networks[name] = network_stage(context, data, name, setup.member_recipe)
-    return networks, rungs
+    return networks, rungs | tops
 
 
 def _searched(capacity: SearchResult | None) -> list[str]:

@@ -134,10 +134,12 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     members = "1 member" if labeler.num_members == 1 else f"{labeler.num_members} members"
     budget = f", budget {text.bytes_text(labeler.budget_bytes)}" if labeler.budget_bytes else ""
     own = text.percent_text(labeler.accuracy)
+    tutor = labeler.tutor
+    imitates = f"; imitates {tutor.name} after {text.counted(tutor.epochs, 'epoch')}" if tutor else ""
     facts.append(
         (
             "Labeler",
-            f"{members}, {labeler.params:,} parameters at {labeler.bits} bits{budget}; {own} % on test",
+            f"{members}, {labeler.params:,} parameters at {labeler.bits} bits{budget}; {own} % on test{imitates}",
         )
     )
     protocols = dict.fromkeys(f"{row.student} under protocol {row.protocol}" for row in record.students)

@@ -19,12 +19,16 @@ from flashdd.data.dataset import Split
 from flashdd.data.views import ViewMaker, ViewSpec
 from flashdd.training.engine import Engine
 from flashdd.training.loop import Fitted, Training, fit
+from flashdd.training.losses import Loss, loss_value
 from flashdd.training.optim import Schedule, build_optimizer, one_cycle
 from flashdd.training.order import BatchOrder
-from flashdd.training.source import every_image
+from flashdd.training.source import LabelSource, every_image
 
 _PEAK_RATE = 0.1
 _WEIGHT_DECAY = 5e-4
+_IMITATION = Loss(name="kl-t2")
+ViewSchedule = Callable[[int, int], tuple[Tensor, Tensor]]
+"""(epoch, number of images) -> epochs and image ids of its views (`LabelSource.schedule`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +79,24 @@ class ClassifierRecipe:
 
         return at
 
-    def order(self, num_images: int, *, seed: int) -> BatchOrder:
-        """Every image once an epoch, in batches of at most all images."""
+    def order(self, num_images: int, *, seed: int, schedule: ViewSchedule = every_image) -> BatchOrder:
+        """Every image once an epoch, in batches of at most all images; `schedule` says which views of them."""
         return BatchOrder(
-            lambda epoch: every_image(epoch, num_images),
+            lambda epoch: schedule(epoch, num_images),
             batch_size=min(self.batch_size, num_images),
             seed=seed,
             span=False,
             num_pairs=num_images,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tutor:
+    """Whom a network imitates instead of learning the classes. source: its labels, at their temperature, of the views
+    of the real images that `augmentation_seed` draws."""
+
+    source: LabelSource
+    augmentation_seed: int
 
 
 def fit_classifier(
@@ -93,23 +106,34 @@ def fit_classifier(
     engine: Engine,
     *,
     seed: int,
+    tutor: Tutor | None = None,
     visits: Sequence[int] = (),
     visit: Callable[[int, nn.Module], Any] = lambda step, model: None,
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Fitted:
-    """Train `model` (pixels in [0, 1] -> logits) on the real images with hard labels."""
+    """Train `model` (pixels in [0, 1] -> logits) on the real images, with hard labels or with those of `tutor`.
+
+    The latter by KL at the labels' temperature, times its square (Hinton et al., arXiv 1503.02531, section 2).
+    """
     spec = shifted_views(train.images.shape[2:], recipe.shift, flip=recipe.flip)
-    views = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
+    views_seed = tutor.augmentation_seed if tutor else derive(seed, "augmentation")
+    views = ViewMaker(train.images, spec, seed=views_seed, device=engine.device)
     labels = train.labels.to(engine.device)
     num_images = len(labels)
-    order = recipe.order(num_images, seed=derive(seed, "classifier"))
+    schedule = tutor.source.schedule if tutor else every_image
+    order = recipe.order(num_images, seed=derive(seed, "classifier"), schedule=schedule)
 
     def loss(net: nn.Module, step: int) -> tuple[Tensor, int, int]:
         epochs, ids = order.pairs(step)
-        own_ids = engine.share(ids)
-        pixels = views.make(engine.share(epochs), own_ids).pixels
-        return F.cross_entropy(net(pixels), labels[own_ids.to(labels.device)]), len(ids), len(own_ids)
+        own = views.make(engine.share(epochs), engine.share(ids))
+        output = net(own.pixels)
+        if tutor is None:
+            value = F.cross_entropy(output, labels[own.image_ids.to(labels.device)])
+        else:
+            source = tutor.source
+            value = loss_value(_IMITATION, output, source.logits(own), source.temperature, None)
+        return value, len(ids), len(own.image_ids)
 
     steps = recipe.steps(num_images)
     training = Training(

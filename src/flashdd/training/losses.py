@@ -137,10 +137,10 @@ def kl_rows(student_logits: Tensor, targets: Tensor, temperature: float | Tensor
 def kl_divergence(student_logits: Tensor, targets: Tensor, temperature: float | Tensor) -> Tensor:
     """KL(targets || softmax(student / T)), mean over the batch, not multiplied by T^2.
 
-    The field's habit since SRe2L (arXiv 2306.13092); under AdamW the missing T^2 changes nothing but the
-    relative weight of the epsilon, as long as T stays (`TemperatureRule.weights`). Under SGD it divides the rate by T^2: hence "kl-t2", which SRe2L takes for
-    Tiny-ImageNet (Hinton et al., arXiv 1503.02531, section 2). student_logits, targets: (N, classes); temperature: a
-    number, or (N, 1).
+    The field's habit since SRe2L (arXiv 2306.13092); under AdamW the missing T^2 changes nothing but the relative
+    weight of the epsilon, as long as T stays (`TemperatureRule.weights`). Under SGD it divides the rate by T^2: hence
+    "kl-t2", which SRe2L takes for Tiny-ImageNet (Hinton et al., arXiv 1503.02531, section 2). student_logits, targets:
+    (N, classes); temperature: a number, or (N, 1).
     """
     return kl_rows(student_logits, targets, temperature).mean()
 
