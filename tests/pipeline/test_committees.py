@@ -33,6 +33,7 @@ def test_members_and_dials_are_read() -> None:
     assert dialed.names == ("resnet18", "vgg11@e3", "convnet-3-w8")
     assert (dialed.temperature, dialed.logit_scale, dialed.group) == (4.0, 2.5, 8)
     assert parse_committee("committee@h1.5@a+b").entropy == 1.5
+    assert (parse_committee("committee@r1@a+b").raw, dialed.raw) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ def test_members_and_dials_are_read() -> None:
         ("committee@q4@a+b", "got 'q4', expected each at most once and above 0: temperature"),
         ("committee@t4-t2@a+b", "got 't2', expected each at most once"),
         ("committee@t4-h2@a+b", "a temperature or an entropy, not both"),
+        ("committee@r2@a+b", "r1 is all there is"),
         ("committee@b1@a+b", "with b, a whole number of at least 2"),
         ("committee@b2.5@a+b", "with b, a whole number of at least 2"),
         ("committee@h2-b8@a+b", "no entropy, for it is measured on labels that replay"),
@@ -97,11 +99,12 @@ def test_a_comparison_with_committees(finished: tuple[Path, Record], tmp_path: P
     ]
 
 
-def test_labels_are_the_mean_at_the_members_common_spread(
-    finished: tuple[Path, Record], tmp_path: Path
+@pytest.mark.parametrize("dials", ["x3", "x3-r1"])
+def test_labels_are_the_mean_at_the_members_common_spread_or_raw(
+    dials: str, finished: tuple[Path, Record], tmp_path: Path
 ) -> None:
     """By hand, x3 times the mean of S / s_m times each member's logits, s_m its spread on the validation split."""
-    scheme = f"committee@x3@{NETS}"
+    scheme = f"committee@{dials}@{NETS}"
     with started(tiny_config(), tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (
         context,
         data,
@@ -117,7 +120,8 @@ def test_labels_are_the_mean_at_the_members_common_spread(
             held_out = torch.from_numpy(np.array(data.val.images)).float() / 255
             spreads = [logit_spread(net(held_out)) for net in nets]
             middle = (spreads[0] * spreads[1]) ** 0.5
-            parts = [middle / spread * net(views.pixels) for net, spread in zip(nets, spreads, strict=True)]
+            factors = [1.0, 1.0] if "r1" in dials else [middle / spread for spread in spreads]
+            parts = [factor * net(views.pixels) for net, factor in zip(nets, factors, strict=True)]
         expected = 3 * (parts[0] + parts[1]) / 2
         assert torch.allclose(online[2].logits(views), expected, rtol=1e-4, atol=1e-4)
         assert torch.allclose(row.open()[2].logits(views), expected, rtol=1e-4, atol=1e-4)

@@ -19,6 +19,7 @@ from flashdd.models.family import LabelerSpec
 from flashdd.pipeline import simulate as module
 from flashdd.pipeline import throughput
 from flashdd.pipeline.simulate import LABELERS, SCHEMES, simulate
+from flashdd.report.simulated import simulation_markdown
 
 CLASSES, IPC, EPOCHS, MEASURED, SIDE = 12, 2, 7, 3, 16
 LABELER = "strided-2-w4-gap-r3"
@@ -63,12 +64,29 @@ def test_times_and_ratios_agree(record: Simulation) -> None:
     assert labeler.bytes_ratio == labeler.bytes / record.reference.bytes
     assert labeler.macs_ratio == record.reference.macs / labeler.macs
     assert record.simulated.num_images == CLASSES * IPC
+    subject = Subject(images=module._images(CLASSES, IPC), views=module._VIEWS, augmentation_seed=0)
+    assert labeler.stored_within
+    for kept in labeler.stored_within:
+        scheme = parse_scheme(kept.scheme)
+        assert scheme.bytes_of(subject, epochs=EPOCHS, temperature=20.0) <= labeler.bytes
+        assert kept.labels <= EPOCHS * CLASSES * IPC
     assert record.seconds > sum(row.write_seconds + row.open_seconds for row in record.schemes)
 
 
 def test_the_record_survives_reading_and_writing(record: Simulation, tmp_path: Path) -> None:
     record.write(tmp_path / "record.json")
     assert Simulation.read(tmp_path / "record.json") == record
+
+
+def test_the_table_lists_everything_by_bytes(record: Simulation) -> None:
+    text = simulation_markdown(record)
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    assert len(lines) == len(NAMES) + 2
+    assert "ResNet-18 as teacher" in lines[-1]
+    assert [name for name in NAMES if f"({parse_scheme(name).name})" not in text] == []
+    kept = max(record.labelers[0].stored_within, key=lambda entry: entry.labels)
+    assert f"of {EPOCHS * CLASSES * IPC:,} views: " in text
+    assert f"{kept.labels:,} ({kept.scheme})" in text
 
 
 def test_random_logits_are_those_of_their_seed() -> None:

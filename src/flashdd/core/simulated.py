@@ -34,6 +34,13 @@ class SimulatedScheme(Facts):
     labels_per_second: Ratio
 
 
+class KeptLabels(Facts):
+    """A scheme of stored labels within some bytes."""
+
+    scheme: str
+    labels: Positive
+
+
 class SimulatedLabeler(Facts):
     """A labeler of random weights beside a ResNet-18, in one process."""
 
@@ -48,3 +55,6 @@ class SimulatedLabeler(Facts):
     labels_per_second: Ratio
     reference_labels_per_second: Ratio
     ratio: Ratio  # labeler over reference
+    stored_within: tuple[
+        KeptLabels, ...
+    ] = ()  # stored labels within `bytes`; schemes that keep none are left out

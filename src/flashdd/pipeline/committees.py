@@ -4,7 +4,8 @@
 say their epochs (`convnet-3-w64@e8`). Dials, joined by dashes, are the committee's: `t4` the labels' temperature;
 `h2.1` the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the mean logits; `b8` batch norms that
 normalize with the statistics of 8 views at a time, as CV-DD does (arXiv 2501.07575, BSSL; `labels.committee`). Such
-labels depend on their batch: no table holds them, they do not replay, and every student gets them made anew.
+labels depend on their batch: no table holds them, they do not replay, and every student gets them made anew. `r1` takes
+the mean of the logits as they are, the way G-VBSM (arXiv 2311.17950) and EDC (arXiv 2404.13733) do.
 """
 
 from __future__ import annotations
@@ -45,16 +46,17 @@ from flashdd.training.evaluate import evaluate
 COMMITTEE = "committee"
 COMMITTEE_FORM = "committee@A+B+C"
 _DIALS = (
-    "temperature (t4), entropy in nats (h2.1), logit scale (x2), views that batch norms see at a time (b8)"
+    "temperature (t4), entropy in nats (h2.1), logit scale (x2), views that batch norms see at a time (b8), logits "
+    "as they are (r1)"
 )
-_DIAL = re.compile(r"([thxb])(\d+(?:\.\d+)?)")
+_DIAL = re.compile(r"([thxbr])(\d+(?:\.\d+)?)")
 _REVISION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommitteeScheme:
     """members: at least two that differ; temperature: None for the run's own; at most one of temperature and entropy;
-    group: views that batch norms normalize together, None in eval mode."""
+    group: views that batch norms normalize together, None in eval mode; raw: scales are not matched."""
 
     members: tuple[NetworkScheme, ...]
     names: tuple[str, ...]
@@ -62,6 +64,7 @@ class CommitteeScheme:
     entropy: float | None = None
     logit_scale: float = 1.0
     group: int | None = None
+    raw: bool = False
 
 
 def parse_committee(scheme: str) -> CommitteeScheme:
@@ -87,6 +90,8 @@ def parse_committee(scheme: str) -> CommitteeScheme:
                 f"committee, before its members: {_DIALS}."
             )
     group = found.get("b")
+    if found.get("r", 1) != 1:
+        raise UsageError(f"label scheme '{scheme}': r{found['r']:g}; r1 is all there is: {_DIALS}.")
     if {"t", "h"} <= found.keys() or (
         group is not None and (group != int(group) or group < 2 or "h" in found)
     ):
@@ -101,6 +106,7 @@ def parse_committee(scheme: str) -> CommitteeScheme:
         entropy=found.get("h"),
         logit_scale=found.get("x", 1.0),
         group=None if group is None else int(group),
+        raw="r" in found,
     )
 
 
@@ -123,12 +129,12 @@ def committee_row(context: Context, data: RealDataset, images: ImageSet, method:
 
     With s_m the spread of a member's logits on the validation split, the labels are the mean of S / s_m times the
     members' logits, S the geometric mean of the spreads (`labels.flash.ensemble.matched_weights`). Label bytes are
-    those of the members' float32 files together.
+    those of the members' float32 files together. Raw: the mean of the logits.
     """
     setup, wanted = context.setup, parse_committee(scheme)
     networks = [trained_network(context, data, member) for member in wanted.members]
-    judged = _judged(context, data, networks)
-    weights, scale = matched_weights(judged.record["spreads"])
+    judged = _judged(context, data, networks, raw=wanted.raw)
+    weights, scale = _weights(judged.record["spreads"], raw=wanted.raw)
     logit_scale = wanted.logit_scale * scale
     temperature = wanted.temperature or default_setting(setup.settings).temperature
     table: Tensor | None = None
@@ -206,14 +212,19 @@ def _mean_table(
     return mean_logits(held, weights)
 
 
-def _judged(context: Context, data: RealDataset, networks: Sequence[Network]) -> StageResult:
+def _weights(spreads: Sequence[float], *, raw: bool) -> tuple[tuple[float, ...], float]:
+    """Weights of the members, and a factor on their weighted mean."""
+    return ((1.0,) * len(spreads), 1.0) if raw else matched_weights(spreads)
+
+
+def _judged(context: Context, data: RealDataset, networks: Sequence[Network], *, raw: bool) -> StageResult:
     """Spread of each member's logits on the validation split; the committee's own accuracies in eval mode."""
 
     def make(work: StageWork) -> dict[str, Any]:
         context.progress.message(f"committee: {' + '.join(network.name for network in networks)}")
         nets = [network.open().to(context.device) for network in networks]
         spreads = [validation_spread(net, data) for net in nets]
-        committee = Committee(nets, matched_weights(spreads)[0]).eval()
+        committee = Committee(nets, _weights(spreads, raw=raw)[0]).eval()
         return {
             "spreads": spreads,
             "val": evaluate(committee, data.val.images, data.val.labels).accuracy,
@@ -223,7 +234,7 @@ def _judged(context: Context, data: RealDataset, networks: Sequence[Network]) ->
     return context.local.make(
         COMMITTEE,
         revision=_REVISION,
-        config={},
+        config={"raw": True} if raw else {},
         inputs={
             "networks": " ".join(network.stage.hash for network in networks),
             "data": data.content_hash,

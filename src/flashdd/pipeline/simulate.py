@@ -19,7 +19,7 @@ from flashdd.core.record import RECORD_FORMAT, Simulation
 from flashdd.core.seeds import derive, generator
 from flashdd.data.imageset import ImageSet
 from flashdd.data.views import ViewBatch, ViewSpec
-from flashdd.labels.catalog import open_labels, parse_scheme
+from flashdd.labels.catalog import equal_bytes, num_labels, open_labels, parse_scheme
 from flashdd.labels.flash.labeler import Labeler, quantize_member
 from flashdd.labels.flash.pack import read_labeler, write_labeler
 from flashdd.labels.scheme import Scheme, Subject
@@ -83,7 +83,10 @@ def simulate(
         progress.message(f"labels: {name}")
         rows.append(_stored(parse_scheme(name), subject, logits, epochs=epochs, batch=batch))
     del logits
-    made = [_labeler(name, num_classes, shape, seed, progress) for name in labelers]
+    made = [
+        row | {"stored_within": _stored_within(row["bytes"], subject, epochs)}
+        for row in (_labeler(name, num_classes, shape, seed, progress) for name in labelers)
+    ]
     yardstick = reference(num_classes, shape)
     return Simulation.model_validate(
         {
@@ -157,6 +160,14 @@ def _stored(scheme: Scheme, subject: Subject, logits: Tensor, *, epochs: int, ba
         "read_batch_seconds": seconds,
         "labels_per_second": batch / seconds,
     }
+
+
+def _stored_within(budget: int, subject: Subject, epochs: int) -> list[dict[str, Any]]:
+    """How many labels each scheme of stored labels keeps within so many bytes, those that keep none left out."""
+    fitted = equal_bytes(budget, subject, epochs=epochs, temperature=_TEMPERATURE)
+    return [
+        {"scheme": scheme.name, "labels": num_labels(scheme, subject.images.num_images)} for scheme in fitted
+    ]
 
 
 def _seconds_per_batch(source: LabelSource, subject: Subject, batch: int) -> float:

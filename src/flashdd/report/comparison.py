@@ -15,6 +15,7 @@ from flashdd.core.record import ComparedRow, Comparison, paired_difference
 from flashdd.report.bytesviews import View, verdict, views_of
 from flashdd.report.html import render
 from flashdd.report.scores import side_markdown, side_tables
+from flashdd.report.svg import standalone
 from flashdd.report.tables import images_words, markdown_lines, scheme_words
 from flashdd.report.text import (
     accuracy_text,
@@ -50,6 +51,20 @@ def comparison_document(comparison: Comparison) -> str:
             f"\n### {view.title}\n\n{view.text}\n\n{markdown_lines(view.head, view.body)}" for view in views
         ]
     return "".join(parts)
+
+
+def comparison_figures(comparison: Comparison) -> dict[str, str]:
+    """Of every group that has label bytes to compare, accuracy against bytes and against time: name -> SVG file."""
+    figures = {}
+    for number, rows in enumerate(_groups(comparison.rows)):
+        if len(rows) < 2 or rows[0].images in _REAL:
+            continue
+        name, limits = f"{number}-{rows[0].images}-ipc{rows[0].ipc}", accuracy_limits(comparison.rows)
+        figures[f"{name}-bytes"] = standalone(tradeoff_figure(rows, key="bytes", limits=limits))
+        time_svg = time_figure(rows, key="time", limits=limits)
+        if time_svg is not None:
+            figures[f"{name}-time"] = standalone(time_svg)
+    return figures
 
 
 def verdicts(comparison: Comparison) -> list[str]:

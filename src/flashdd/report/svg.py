@@ -87,3 +87,11 @@ def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
         f'<title id="{key}-title">{html.escape(title)}</title>'
         f'<desc id="{key}-desc">{html.escape(description)}</desc>{body.strip()}'
     )
+
+
+def standalone(element: str) -> str:
+    """What `to_svg` made, as a file of its own: the light palette, on paper."""
+    colors = "".join(f"--{name}:{color};" for color, name in _VARIABLES.items())
+    start = element.index(">") + 1
+    style = f'<style>svg{{{colors}background:{PAPER};font-family:"DejaVu Sans",Verdana,sans-serif}}</style>'
+    return f"{element[:start]}{style}{element[start:]}\n"
