@@ -23,6 +23,7 @@ from flashdd.core.files import folder_bytes
 from flashdd.core.progress import Silent
 from flashdd.core.record import ArtifactImages, Comparison, Record
 from flashdd.data.views import ViewMaker
+from flashdd.labels import table
 from flashdd.labels.catalog import open_labels
 from flashdd.labels.scheme import Subject
 from flashdd.pipeline import subject as subject_module
@@ -354,6 +355,23 @@ def test_a_fixed_temperature_is_not_varied(tmp_path: Path) -> None:
     config = tiny_config(protocol__name="rded", compare__schemes=["convnet-2-w4@t4"])
     with pytest.raises(UsageError, match="protocol rded fixes the temperature at 20: vary the logit scale"):
         compare(config, tmp_path / "out", cache=tmp_path / "cache")
+
+
+def test_where_a_table_of_all_views_is_too_big_schemes_of_few_labels_stay(
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 epochs of 6 images: labels of the first epochs alone are the same bits, if their chunks are."""
+    monkeypatch.setattr(table, "CHUNK", 6)
+    kept = ["static", "stored@4bit-e7", "lpld@10x", "lpqld@k2-n31", "hald@4", "vq@4-e5"]
+    config = tiny_config(compare__schemes=["stored", *kept], student__seeds=1)
+    whole = compare(config, tmp_path / "whole", cache=tmp_path / "cache")
+    assert [row.scheme for row in whole.rows] == ["stored", *kept]
+    monkeypatch.setattr(table, "LARGEST_TABLE", 4 * 11 * 6 * 3)
+    part = compare(config, tmp_path / "part", cache=tmp_path / "cache")
+    assert [row.scheme for row in part.rows] == kept
+    assert any("No stored on rded, IPC 2, protocol flash" in note for note in part.notes)
+    for row, other in zip(whole.rows[1:], part.rows, strict=True):
+        assert (row.label_bytes, row.accuracy.values) == (other.label_bytes, other.accuracy.values)
 
 
 def test_folders_that_are_neither_run_nor_artifact_are_refused(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _choose(config: RunConfig, out: Path, cache: Path, progress: Silent) -> Any:
         )
         table = labels.table
         assert table is not None
-        source = LabelsToStore(logits=lambda: 2.0 * table, temperature=4.0, inputs={"labels": "here"})
+        source = LabelsToStore(logits=lambda first: 2.0 * table, temperature=4.0, inputs={"labels": "here"})
         found = best_within(context, data, subject, source, BUDGET)
         return found, context, data, subject, 2.0 * table
 
@@ -148,5 +148,5 @@ def test_a_budget_that_holds_nothing_makes_no_row(finished: tuple[Path, Record],
         teacher = teacher_network(context, data)
         images = open_images(images_stage(context, data, teacher, setup.method))
         subject = Subject(images=images, views=setup.protocol.views, augmentation_seed=0)
-        source = LabelsToStore(logits=lambda: pytest.fail("not asked"), temperature=4.0, inputs={})
+        source = LabelsToStore(logits=lambda first: pytest.fail("not asked"), temperature=4.0, inputs={})
         assert best_within(context, data, subject, source, 200) is None

@@ -139,12 +139,15 @@ class Scheme(ABC):
         return f"{self.kind}@{self.variant}" if self.variant else self.kind
 
     @final
-    def write(self, folder: Path, logits: Tensor, subject: Subject, *, temperature: float) -> int:
+    def write(
+        self, folder: Path, logits: Tensor, subject: Subject, *, temperature: float, epochs: int | None = None
+    ) -> int:
         """Write the labels; returns bytes on disk, payload and manifest.
 
         logits: float32 (epochs, N, classes), made in canonical chunks; row of an image is its id. temperature: of the
-        labels, kept in the manifest. UsageError for logits of another shape, or that float16 cannot hold, and where
-        the settings do not suit the table.
+        labels, kept in the manifest. epochs: of the whole table, where `logits` has its first `leading_epochs` alone.
+        UsageError for logits of another shape, or that float16 cannot hold, and where the settings do not suit the
+        table.
         """
         if not (math.isfinite(temperature) and temperature > 0):
             raise UsageError(f"labels cannot have the temperature {temperature}: expected a number above 0.")
@@ -158,11 +161,24 @@ class Scheme(ABC):
         float_logits = logits.float().cpu()
         if not bool(torch.isfinite(float_logits).all()):
             raise UsageError("logits that are not finite cannot be stored: look for NaN in the teacher.")
-        size = subject.size(len(logits))
+        size = subject.size(len(logits) if epochs is None else epochs)
         scheme = self.resolve(size)
+        if len(logits) < scheme.leading_epochs(size):
+            raise UsageError(
+                f"labels {scheme.name} keep views of the first {scheme.leading_epochs(size)} epochs; logits have "
+                f"{len(logits)}."
+            )
         tensors = scheme.encode(float_logits, temperature=temperature, seed=subject.augmentation_seed)
         facts = scheme._facts(subject, size, temperature)
         return write_folder(folder, facts, scheme.sections(size), tensors)
+
+    @final
+    def leading_epochs(self, size: TableSize) -> int:
+        """So many epochs of a table hold every label that the scheme keeps."""
+        settings = self.resolve(size).settings()
+        if "labels" in settings:
+            return -(-int(settings["labels"]) // size.num_images)
+        return int(settings.get("epochs", settings.get("per_image", 1)))
 
     @final
     def bytes_of(self, subject: Subject, *, epochs: int, temperature: float) -> int:

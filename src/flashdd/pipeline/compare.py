@@ -206,7 +206,10 @@ def _not_made(scheme: str, entry: _Set, shown: Context) -> str:
     where = f"{entry.name}, IPC {entry.ipc}, protocol {shown.setup.protocol.name}"
     if not shown.setup.protocol.views.replayable:
         return f"No {scheme} on {where}: its views do not replay (views.mix)."
-    return f"No {scheme} on {where}: a table of all views' labels is over 2 GB, or nothing fits the budget."
+    return (
+        f"No {scheme} on {where}: the labels that it keeps are over 2 GB as a network makes them, or nothing fits the "
+        "budget."
+    )
 
 
 def _check_artifact(held: Artifact, data: RealDataset) -> None:

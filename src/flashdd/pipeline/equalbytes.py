@@ -26,11 +26,13 @@ _NAME = "stored-within"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsToStore:
-    """What is to be stored: logits (epochs, N, classes) on demand, their temperature, and what they were made of."""
+    """What is to be stored: logits (epochs, N, classes) of the first epochs, or more, on demand; whether so many fit in
+    memory; their temperature, and what they were made of."""
 
-    logits: Callable[[], Tensor]
+    logits: Callable[[int], Tensor]
     temperature: float
     inputs: dict[str, str]
+    fits: Callable[[int], bool] = lambda epochs: True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,12 @@ def best_within(
     """
     epochs = context.setup.protocol.epochs(subject.images.num_images)
     listed = equal_bytes(budget, subject, epochs=epochs, temperature=labels.temperature)
-    candidates = shortlist(listed, subject.images.num_images)
+    size = subject.size(epochs)
+    candidates = [
+        scheme
+        for scheme in shortlist(listed, subject.images.num_images)
+        if labels.fits(scheme.leading_epochs(size))
+    ]
     if not candidates:
         return None
     sizes = [scheme.bytes_of(subject, epochs=epochs, temperature=labels.temperature) for scheme in candidates]
@@ -115,7 +122,9 @@ def _scored(
     @cache
     def opened() -> LabelSource:
         folder = work.folder / "checkpoints" / "labels" / scheme.name  # goes when the stage is done
-        scheme.write(folder, labels.logits(), subject, temperature=labels.temperature)
+        epochs = protocol.epochs(subject.images.num_images)
+        logits = labels.logits(scheme.leading_epochs(subject.size(epochs)))
+        scheme.write(folder, logits, subject, temperature=labels.temperature, epochs=epochs)
         return open_labels(folder, subject)
 
     def train(seed: int) -> float:

@@ -224,7 +224,7 @@ def _notes(
     schemes = {row["scheme"] for row in rows}
     if "stored" not in schemes:
         notes.append("No stored labels: their table is over 2 GB, or the views cannot be replayed.")
-    elif "stored@equal-bytes" not in schemes:
+    if "stored@equal-bytes" not in schemes:
         notes.append("No stored labels at equal bytes: no scheme of them fits the bytes of the labeler.")
     return [*notes, *caveats(context, data, schemes)]
 

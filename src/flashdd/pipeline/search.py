@@ -43,31 +43,42 @@ _SEARCH_REVISION = 4
 
 
 def labels_of(
-    context: Context, net: nn.Module, images: ImageSet, on_chunk: Callable[[int], None] = lambda done: None
+    context: Context,
+    net: nn.Module,
+    images: ImageSet,
+    on_chunk: Callable[[int], None] = lambda done: None,
+    *,
+    first: int | None = None,
 ) -> Labels:
-    """The labels of `net` for every view of the run's protocol on `images`."""
+    """The labels of `net` for every view of the run's protocol on `images`, or of its first epochs alone."""
     protocol = context.setup.protocol
     seed = context.setup.config.views.augmentation_seed
     views = ViewMaker(images.images, protocol.views, seed=seed, device=context.device)
-    epochs = protocol.epochs(images.num_images)
+    epochs = first or protocol.epochs(images.num_images)
     return make_labels(net, views, epochs=epochs, num_classes=images.num_classes, on_chunk=on_chunk)
 
 
-def labels_wait(context: Context, images: ImageSet) -> bool:
-    """Whether a network's labels on `images` are made beforehand, so that a student's own time lacks them."""
+def labels_wait(context: Context, images: ImageSet, first: int | None = None) -> bool:
+    """Whether a network's labels on `images`, or those of the first epochs alone, can be made beforehand, so that a
+    student's own time lacks them."""
     protocol = context.setup.protocol
-    epochs = protocol.epochs(images.num_images)
+    epochs = first or protocol.epochs(images.num_images)
     return tabled(protocol.views, epochs=epochs, num_images=images.num_images, num_classes=images.num_classes)
 
 
-def labels_stage(context: Context, network: Network | Made, images: ImageSet) -> tuple[StageResult, Labels]:
-    """The labels of a network, or of a labeler before its temperature: made once for all students and settings."""
+def labels_stage(
+    context: Context, network: Network | Made, images: ImageSet, *, first: int | None = None
+) -> tuple[StageResult, Labels]:
+    """The labels of a network, or of a labeler before its temperature: made once for all students and settings.
+
+    first: of so many epochs alone; None for all of the protocol's.
+    """
     protocol = context.setup.protocol
-    epochs = protocol.epochs(images.num_images)
+    epochs = first or protocol.epochs(images.num_images)
 
     def make(work: StageWork) -> dict[str, Any]:
         context.progress.start(f"labels of {network.name}", epochs * images.num_images)
-        labels = labels_of(context, network.open(), images, work.step)
+        labels = labels_of(context, network.open(), images, work.step, first=first)
         if labels.table is not None:
             write_table(labels.table, work.folder / "logits.npy")
         return {}

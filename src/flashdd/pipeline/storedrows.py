@@ -45,18 +45,33 @@ def split_origin(scheme: str) -> tuple[str, bool]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Origin:
-    """Whose labels are stored: logits (epochs, N, classes) of all views, (1, N, classes) of the images as they are."""
+    """Whose labels are stored: logits (epochs, N, classes) of the views of the first epochs, None for all, and (1, N,
+    classes) of the images as they are."""
 
-    of_views: Callable[[], Tensor]
+    of_views: Callable[[int | None], Tensor]
     of_images: Callable[[], Tensor]
     temperature: float
     inputs: dict[str, str]
     network: Callable[[], dict[str, Any]]
 
-    def labels(self, stored: Scheme | None) -> LabelsToStore:
-        """What `stored` keeps, None for schemes of views."""
-        logits = self.of_views if stored is None or stored.of_views else self.of_images
-        return LabelsToStore(logits=logits, temperature=self.temperature, inputs=self.inputs)
+    def labels(self, context: Context, images: ImageSet, stored: Scheme | None) -> LabelsToStore:
+        """What `stored` keeps, None for schemes of views.
+
+        A table of all views serves every scheme; where it would be too big, one of the first epochs does.
+        """
+        whole = labels_wait(context, images)
+
+        def logits(first: int) -> Tensor:
+            if stored is not None and not stored.of_views:
+                return self.of_images()
+            return self.of_views(None if whole else first)
+
+        return LabelsToStore(
+            logits=logits,
+            temperature=self.temperature,
+            inputs=self.inputs,
+            fits=lambda first: whole or labels_wait(context, images, first),
+        )
 
 
 def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
@@ -64,22 +79,24 @@ def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
     base, by_labeler = split_origin(scheme)
     if not context.setup.protocol.views.replayable:
         return None
-    waits = labels_wait(context, material.images)
+    images = material.images
     stored = None if base == EQUAL_BYTES else catalog.parse_scheme(base)
-    if not waits and (stored is None or stored.of_views):
-        return None
+    if stored is not None and stored.of_views:
+        size = _subject(context, images).size(context.setup.protocol.epochs(images.num_images))
+        if not (labels_wait(context, images) or labels_wait(context, images, stored.leading_epochs(size))):
+            return None
     origin = (_labeler if by_labeler else _teacher)(context, material)
     facts: dict[str, Any] = {}
     if stored is None:
         budget = material.shipped.bytes if material.shipped else context.setup.budget_bytes
         found = best_within(
-            context, material.data, _subject(context, material.images), origin.labels(None), budget
+            context, material.data, _subject(context, images), origin.labels(context, images, None), budget
         )
         if found is None:
             return None
         stored = found.scheme
         facts["equal_bytes"] = found.facts
-    stage = _stage(context, material, scheme, stored, origin.labels(stored))
+    stage = _stage(context, material, scheme, stored, origin.labels(context, images, stored))
     row = _row(context, material, scheme, stored, stage)
     return replace(row, network=origin.network, facts=facts)
 
@@ -92,7 +109,7 @@ def learned_row(context: Context, material: Material) -> Row | None:
         return None
     logits = learned_logits(material.learned)
     inputs = {"learned": sha256_bytes(logits.numpy().tobytes())}
-    labels = LabelsToStore(logits=lambda: logits, temperature=1.0, inputs=inputs)
+    labels = LabelsToStore(logits=lambda first: logits, temperature=1.0, inputs=inputs)
     stage = _stage(context, material, LEARNED, Static(), labels)
     return _row(context, material, LEARNED, Static(), stage)
 
@@ -102,8 +119,8 @@ def _teacher(context: Context, material: Material) -> _Origin:
     setting, images = material.searched().choice.setting, material.images
     teacher = material.teacher(setting.course)
 
-    def of_views() -> Tensor:
-        return setting.logit_scale * _table(labels_stage(context, teacher, images)[1])
+    def of_views(first: int | None) -> Tensor:
+        return setting.logit_scale * _table(labels_stage(context, teacher, images, first=first)[1])
 
     def of_images() -> Tensor:
         net = teacher.open().to(context.device)
@@ -129,7 +146,7 @@ def _labeler(context: Context, material: Material) -> _Origin:
         return plain_logits(source, images, device=context.device)
 
     return _Origin(
-        of_views=lambda: _table(labels_of(context, shipped.labeler, images)),
+        of_views=lambda first: _table(labels_of(context, shipped.labeler, images, first=first)),
         of_images=of_images,
         temperature=shipped.labeler.temperature,
         inputs={"network": shipped.sha256},
@@ -153,10 +170,12 @@ def _stage(
 ) -> StageResult:
     """The payload and its manifest on disk."""
     subject = _subject(context, material.images)
+    epochs = context.setup.protocol.epochs(material.images.num_images) if stored.of_views else 1
 
     def make(work: StageWork) -> dict[str, Any]:
-        folder = work.folder / "labels"
-        return {"bytes": stored.write(folder, labels.logits(), subject, temperature=labels.temperature)}
+        folder, logits = work.folder / "labels", labels.logits(stored.leading_epochs(subject.size(epochs)))
+        written = stored.write(folder, logits, subject, temperature=labels.temperature, epochs=epochs)
+        return {"bytes": written}
 
     return context.local.make(
         scheme.replace("@", "-"),
