@@ -260,7 +260,9 @@ def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> li
             f"Differences at fewer than {CLAIMING_SEEDS} seeds show their interval; none of them is claimed."
         )
     if context.device.type == "cpu":
-        notes.append("CPU-sized: trained and timed on a CPU.")
+        notes.append(
+            "CPU-sized: trained and timed on a CPU. Where other work shared it, factors below 2 between times say nothing."
+        )
     if data.name == "digits":
         notes.append("digits saturate: this is a smoke test, not evidence.")
     if "JPEG" in data.codec:
