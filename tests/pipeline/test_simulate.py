@@ -84,7 +84,9 @@ def test_the_table_lists_everything_by_bytes(record: Simulation) -> None:
     assert len(lines) == len(NAMES) + 2
     assert "ResNet-18 as teacher" in lines[-1]
     assert [name for name in NAMES if f"({parse_scheme(name).name})" not in text] == []
-    kept = max(record.labelers[0].stored_within, key=lambda entry: entry.labels)
+    within = record.labelers[0].stored_within
+    assert within
+    kept = max(within, key=lambda entry: entry.labels)
     assert f"of {EPOCHS * CLASSES * IPC:,} views: " in text
     assert f"{kept.labels:,} ({kept.scheme})" in text
 

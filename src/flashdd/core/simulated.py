@@ -55,6 +55,5 @@ class SimulatedLabeler(Facts):
     labels_per_second: Ratio
     reference_labels_per_second: Ratio
     ratio: Ratio  # labeler over reference
-    stored_within: tuple[
-        KeptLabels, ...
-    ] = ()  # stored labels within `bytes`; schemes that keep none are left out
+    stored_within: tuple[KeptLabels, ...] | None = None
+    """stored labels within `bytes`; schemes that keep none are left out"""

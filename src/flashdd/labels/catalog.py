@@ -108,12 +108,14 @@ def _scheme(folder: Path, manifest: Mapping[str, Any], size: TableSize) -> Schem
     raise ArtifactError(f"{path}: field 'settings' cannot be used ({problem}): copy the folder again.")
 
 
-def equal_bytes(budget: int, subject: Subject, *, epochs: int, temperature: float) -> list[Scheme]:
+def equal_bytes(
+    budget: int, subject: Subject, *, epochs: int, temperature: float, most_epochs: int | None = None
+) -> list[Scheme]:
     """What "stored at equal bytes" is chosen from, on validation: every kind of scheme, as large as `budget` holds.
 
     A teacher's table has `epochs` epochs. Fewer epochs cycled at 16, 8, 4, 3 and 2 bits; LPLD; LPQLD with 1, 2, 4, ..
     classes per label; low rank with 1, 2, 4, .. components of 8 bits; VQ with 16, 256 and 4,096 codewords. A scheme of
-    which nothing fits is left out.
+    which nothing fits is left out. None keeps views beyond the first `most_epochs`, all that memory may hold.
     """
     classes = subject.images.num_classes
     powers = [1 << exponent for exponent in range(classes.bit_length()) if 1 << exponent < classes]
@@ -125,7 +127,8 @@ def equal_bytes(budget: int, subject: Subject, *, epochs: int, temperature: floa
         *(Vq(codewords=count) for count in (16, 256, 4096)),
     ]
     fitted = (scheme.within(budget, subject, epochs=epochs, temperature=temperature) for scheme in candidates)
-    return [scheme for scheme in fitted if scheme is not None]
+    size = subject.size(epochs)
+    return [scheme.of_first(most_epochs, size) for scheme in fitted if scheme is not None]
 
 
 def shortlist(candidates: Sequence[Scheme], num_images: int) -> list[Scheme]:
@@ -142,7 +145,7 @@ def shortlist(candidates: Sequence[Scheme], num_images: int) -> list[Scheme]:
     enough = num_labels(coarse[0], num_images) if coarse else 0
     for kind in (Lpld, Lpqld, Lowrank, Vq):
         settings = [scheme for scheme in candidates if isinstance(scheme, kind)]
-        covering = [scheme for scheme in settings if num_labels(scheme, num_images) >= enough]
+        covering = [scheme for scheme in settings if coarse and num_labels(scheme, num_images) >= enough]
         kept += covering[-1:] or settings[:1]
     return kept
 

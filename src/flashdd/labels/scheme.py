@@ -163,10 +163,10 @@ class Scheme(ABC):
             raise UsageError("logits that are not finite cannot be stored: look for NaN in the teacher.")
         size = subject.size(len(logits) if epochs is None else epochs)
         scheme = self.resolve(size)
-        if len(logits) < scheme.leading_epochs(size):
+        if not scheme.leading_epochs(size) <= len(logits) <= size.epochs:
             raise UsageError(
-                f"labels {scheme.name} keep views of the first {scheme.leading_epochs(size)} epochs; logits have "
-                f"{len(logits)}."
+                f"labels {scheme.name} of a table of {size.epochs} epochs need the first "
+                f"{scheme.leading_epochs(size)} of them or more; logits have {len(logits)}."
             )
         tensors = scheme.encode(float_logits, temperature=temperature, seed=subject.augmentation_seed)
         facts = scheme._facts(subject, size, temperature)
@@ -175,10 +175,19 @@ class Scheme(ABC):
     @final
     def leading_epochs(self, size: TableSize) -> int:
         """So many epochs of a table hold every label that the scheme keeps."""
+        if not self.of_views:
+            return 1
         settings = self.resolve(size).settings()
         if "labels" in settings:
             return -(-int(settings["labels"]) // size.num_images)
-        return int(settings.get("epochs", settings.get("per_image", 1)))
+        return int(settings["per_image" if "per_image" in settings else "epochs"])
+
+    @final
+    def of_first(self, most_epochs: int | None, size: TableSize) -> Self:
+        """These resolved settings with as many labels as the first `most_epochs` of a table hold; None: of all."""
+        if most_epochs is None or self.leading_epochs(size) <= most_epochs:
+            return self
+        return self.with_amount(most_epochs * (size.num_images if "labels" in self.settings() else 1))
 
     @final
     def bytes_of(self, subject: Subject, *, epochs: int, temperature: float) -> int:

@@ -97,9 +97,14 @@ class Labels:
         )
 
 
+def most_epochs(num_images: int, num_classes: int) -> int:
+    """Epochs of views whose table is not too big."""
+    return LARGEST_TABLE // (4 * num_images * num_classes)
+
+
 def tabled(spec: ViewSpec, *, epochs: int, num_images: int, num_classes: int) -> bool:
     """Whether the labels of such views are made beforehand, as a table: they replay, and it is not too big."""
-    return spec.replayable and 4 * epochs * num_images * num_classes <= LARGEST_TABLE
+    return spec.replayable and epochs <= most_epochs(num_images, num_classes)
 
 
 def make_labels(

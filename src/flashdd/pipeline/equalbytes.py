@@ -26,13 +26,13 @@ _NAME = "stored-within"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsToStore:
-    """What is to be stored: logits (epochs, N, classes) of the first epochs, or more, on demand; whether so many fit in
-    memory; their temperature, and what they were made of."""
+    """What is to be stored: logits (epochs, N, classes) of the first epochs, or more, on demand; their temperature, and
+    what they were made of; most_epochs: how many there can be, None for all."""
 
     logits: Callable[[int], Tensor]
     temperature: float
     inputs: dict[str, str]
-    fits: Callable[[int], bool] = lambda epochs: True
+    most_epochs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +54,10 @@ def best_within(
     that of at most 8 x `search.seeds` proxy students (16 by default); a killed choice loses one of them.
     """
     epochs = context.setup.protocol.epochs(subject.images.num_images)
-    listed = equal_bytes(budget, subject, epochs=epochs, temperature=labels.temperature)
-    size = subject.size(epochs)
-    candidates = [
-        scheme
-        for scheme in shortlist(listed, subject.images.num_images)
-        if labels.fits(scheme.leading_epochs(size))
-    ]
+    listed = equal_bytes(
+        budget, subject, epochs=epochs, temperature=labels.temperature, most_epochs=labels.most_epochs
+    )
+    candidates = shortlist(listed, subject.images.num_images)
     if not candidates:
         return None
     sizes = [scheme.bytes_of(subject, epochs=epochs, temperature=labels.temperature) for scheme in candidates]

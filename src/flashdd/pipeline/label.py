@@ -25,7 +25,8 @@ def label(
     """Search a labeler for the image set whose path is `config.images.method`, and write both to OUT/artifact.
 
     A teacher, trained on the real data or taken from the cache, checks that labels mean the classes that they should:
-    DataError where another assignment agrees clearly better. Returns {"artifact", "name", "bits", "num_members",
+    DataError where another assignment agrees clearly better. With `labeler.tutor` it is also searched for the training
+    in which the labeler imitates it. Returns {"artifact", "name", "bits", "num_members",
     "bytes", "bytes_ratio", "macs_ratio", "temperature", "accuracy" (the labeler's own, on test), "notes"}. Raises
     UsageError where no path is given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on
     from them.
@@ -44,11 +45,8 @@ def label(
         teacher = teacher_network(context, data)
         image_stage = images_stage(context, data, teacher, setup.method)
         images = open_images(image_stage)
-        tutor = None
-        if config.labeler.tutor == "searched":
-            tutor = tutor_of(
-                context, teacher_search(context, data, images, partial(teacher_network, context, data))
-            )
+        courses = partial(teacher_network, context, data)
+        tutor = tutor_of(context, lambda: teacher_search(context, data, images, courses))
         capacity = capacity_search(context, data, images, tutor)
         artifact, content = artifact_stage(context, data, images, capacity)
         made = artifact.record

@@ -18,7 +18,7 @@ from flashdd.labels.flash.refit import RefitRecipe, refit_member
 from flashdd.models.family import LabelerSpec
 from flashdd.models.labelernet import LabelerNet, labeler_net
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network, network_stage, tutor_stage
+from flashdd.pipeline.real import Network, network_stage
 from flashdd.training.evaluate import evaluate, logits_of
 
 MEMBERS_REVISION = 1
@@ -147,8 +147,6 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
         build=make,
     )
     parts = (*(network.stage for network in networks.values()), *stages)
-    if tutor:
-        parts = (*parts, tutor_stage(context, tutor, recipe))
     return Made(design=design, stage=stage, parts=parts)
 
 

@@ -4,7 +4,8 @@
 of its side by which a real image moves at most in training, `s0` for not at all; `t4` the labels' temperature; `h2.1`
 the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
 `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's. `d2`: it does not learn the
-classes but imitates, on the real images, the run's teacher stopped after 2 epochs.
+classes but imitates, on the real images, the run's teacher stopped after 2 epochs. Without `d` it learns the classes,
+whatever `labeler.tutor` says: that is the run's own labeler's.
 
 With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
 other weights, and `c3`, the snapshots of three cycles of one training, make it an ensemble, as several names do:

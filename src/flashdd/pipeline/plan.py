@@ -64,7 +64,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
         (
             "capacity",
-            f"up to {rungs} networks of {_training(setup, setup.member_recipe)}"
+            f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_imitating(config)}"
             f"{', their refits and ensembles,' if _variants(setup) else ''} and {most} proxy students",
         ),
         ("artifact", "pack images and labeler"),
@@ -78,6 +78,12 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         ("ship", "the best network that fits the bytes of the whole artifact"),
     ]
+
+
+def _imitating(config: RunConfig) -> str:
+    if config.labeler.tutor == "none":
+        return ""
+    return f", which imitate {config.teacher.name} in the training that its search chooses,"
 
 
 def _training(setup: Setup, recipe: ClassifierRecipe) -> str:

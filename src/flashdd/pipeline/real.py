@@ -138,7 +138,6 @@ def network_stage(
 
     def make(work: StageWork) -> list[dict[str, float]]:
         net = build(name, num_classes=data.num_classes, shape=data.shape, seed=derive(seed, "initialization"))
-        context.progress.start(f"train {name}", recipe.steps(num_images))
 
         def visit(step: int, model: nn.Module) -> dict[str, float]:
             write_atomic(work.folder / _snapshot_file(ends.index(step)), save(state_on_cpu(model)))
@@ -147,6 +146,7 @@ def network_stage(
 
         with work.paused():  # labeling the real images is a stage of its own
             imitated = _imitated(context, tutor, recipe) if tutor else None
+        context.progress.start(f"train {name}", recipe.steps(num_images))
         fitted = fit_classifier(
             Normalized(net, data.mean, data.std),
             data.train,
@@ -227,7 +227,7 @@ def _imitated(context: Context, tutor: Network, recipe: ClassifierRecipe) -> Tut
     net = tutor.open().to(context.device) if table is None else None
     labels = Labels(num_classes=tutor.data.num_classes, table=table, net=net)
     source = labels.source(temperature=TUTOR_TEMPERATURE)
-    return Tutor(source=source, augmentation_seed=_tutor_seed(context))
+    return Tutor(source=source, augmentation_seed=_tutor_seed(context), epochs=TUTOR_EPOCHS)
 
 
 def _tutor_seed(context: Context) -> int:

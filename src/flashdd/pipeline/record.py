@@ -222,8 +222,10 @@ def _notes(
 ) -> list[str]:
     notes = [f"Images made elsewhere: {note}." for note in image_stage.record.get("notes", [])]
     schemes = {row["scheme"] for row in rows}
+    if not context.setup.protocol.views.replayable:
+        return [*notes, "No stored labels: the views cannot be replayed.", *caveats(context, data, schemes)]
     if "stored" not in schemes:
-        notes.append("No stored labels: their table is over 2 GB, or the views cannot be replayed.")
+        notes.append("No row of all stored labels: they are over 2 GB as the teacher makes them.")
     if "stored@equal-bytes" not in schemes:
         notes.append("No stored labels at equal bytes: no scheme of them fits the bytes of the labeler.")
     return [*notes, *caveats(context, data, schemes)]
@@ -261,7 +263,8 @@ def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> li
         )
     if context.device.type == "cpu":
         notes.append(
-            "CPU-sized: trained and timed on a CPU. Where other work shared it, factors below 2 between times say nothing."
+            "CPU-sized: trained and timed on a CPU. Where other work shared it, factors below 2 between times say "
+            "nothing."
         )
     if data.name == "digits":
         notes.append("digits saturate: this is a smoke test, not evidence.")

@@ -20,7 +20,7 @@ from flashdd.pipeline.distill import images_stage, learned_labels, open_images
 from flashdd.pipeline.material import Material, shipped_labeler
 from flashdd.pipeline.members import labeler_stage
 from flashdd.pipeline.package import artifact_stage, publish
-from flashdd.pipeline.real import teacher_network
+from flashdd.pipeline.real import teacher_network, tutor_stage
 from flashdd.pipeline.record import build_record, figures_of, resolved_config
 from flashdd.pipeline.reportfiles import write_report_files
 from flashdd.pipeline.search import (
@@ -62,7 +62,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     image_stage = images_stage(context, data, teacher, setup.method)
     images = open_images(image_stage)
     searched = teacher_search(context, data, images, partial(teacher_network, context, data))
-    capacity = capacity_search(context, data, images, tutor_of(context, searched))
+    capacity = capacity_search(context, data, images, tutor_of(context, lambda: searched))
     artifact, content = artifact_stage(context, data, images, capacity)
     material = Material(
         data=data,
@@ -126,6 +126,9 @@ def _seconds(
     )
     made = [labeler_stage(context, data, design_of(context, *rung, capacity.tutor)) for rung in rungs]
     parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}
+    if capacity.tutor:
+        labeled = tutor_stage(context, capacity.tutor.network(context, data), context.setup.member_recipe)
+        parts[labeled.folder] = labeled.seconds
     return {
         "data": read_json(context.out / "stages" / "data.json")["seconds"],
         "labels": sum(labels_stage(context, teacher, images)[0].seconds for teacher in teachers),

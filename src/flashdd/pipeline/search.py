@@ -32,7 +32,7 @@ from flashdd.labels.flash.capacity import (
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
-from flashdd.pipeline.real import NETWORK_REVISION, Network
+from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
@@ -54,15 +54,14 @@ def labels_of(
     protocol = context.setup.protocol
     seed = context.setup.config.views.augmentation_seed
     views = ViewMaker(images.images, protocol.views, seed=seed, device=context.device)
-    epochs = first or protocol.epochs(images.num_images)
+    epochs = protocol.epochs(images.num_images) if first is None else first
     return make_labels(net, views, epochs=epochs, num_classes=images.num_classes, on_chunk=on_chunk)
 
 
-def labels_wait(context: Context, images: ImageSet, first: int | None = None) -> bool:
-    """Whether a network's labels on `images`, or those of the first epochs alone, can be made beforehand, so that a
-    student's own time lacks them."""
+def labels_wait(context: Context, images: ImageSet) -> bool:
+    """Whether a network's labels on `images` are made beforehand, so that a student's own time lacks them."""
     protocol = context.setup.protocol
-    epochs = first or protocol.epochs(images.num_images)
+    epochs = protocol.epochs(images.num_images)
     return tabled(protocol.views, epochs=epochs, num_images=images.num_images, num_classes=images.num_classes)
 
 
@@ -74,7 +73,7 @@ def labels_stage(
     first: of so many epochs alone; None for all of the protocol's.
     """
     protocol = context.setup.protocol
-    epochs = first or protocol.epochs(images.num_images)
+    epochs = protocol.epochs(images.num_images) if first is None else first
 
     def make(work: StageWork) -> dict[str, Any]:
         context.progress.start(f"labels of {network.name}", epochs * images.num_images)
@@ -160,16 +159,16 @@ def teacher_search(
     )
 
 
-def tutor_of(context: Context, searched: SearchResult) -> TutorDesign | None:
-    """Whom the run's labelers imitate: the teacher in the course that `searched` chose, or nobody."""
+def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDesign | None:
+    """Whom the run's labelers imitate: the teacher in the course that its search chose, or nobody."""
     if context.setup.config.labeler.tutor == "none":
         return None
-    course = searched.choice.setting.course
+    course = searched().choice.setting.course
     return TutorDesign(epochs=context.setup.teacher_at(course).epochs, shift=course.shift)
 
 
 def capacity_search(
-    context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None = None
+    context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None
 ) -> SearchResult:
     """The labeler's capacity, training length, temperature and logit scale, bits and number of members."""
 
@@ -193,6 +192,7 @@ def capacity_search(
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     if tutor:
         inputs["tutor"] = tutor.network(context, data).stage.hash
+        inputs["imitation"] = f"{TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
     found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
     return replace(found, tutor=tutor)
 

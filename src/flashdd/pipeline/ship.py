@@ -102,20 +102,16 @@ def _candidates(
             networks[teacher.name], rungs[teacher.name] = teacher, own
             if setup.teacher_recipe == setup.member_recipe:
                 tops.pop(own.name, None)  # the same network, trained in the same way
-    design = capacity.tutor if capacity else None
-    tutor = design.network(context, data) if design else None
-    for name in rungs:  # as the search trained them
+    rungs |= tops
+    for name in rungs:
         if name not in networks:
-            networks[name] = network_stage(context, data, name, setup.member_recipe, tutor=tutor)
-    for name in tops:
-        if tutor or name not in networks:  # larger than what a tutor is for
             networks[name] = network_stage(context, data, name, setup.member_recipe)
-    return networks, rungs | tops
+    return networks, rungs
 
 
 def _searched(capacity: SearchResult | None) -> list[str]:
-    """The networks that the search trained, in the order of its table."""
-    measured = capacity.measured if capacity else []
+    """The networks that the search trained on the classes, in the order of its table; those with a tutor were not."""
+    measured = capacity.measured if capacity and not capacity.tutor else []
     return list(dict.fromkeys(entry.candidate.rung.name for entry in measured))
 
 

@@ -18,7 +18,7 @@ from flashdd.labels.catalog import open_labels
 from flashdd.labels.network import NetworkSource
 from flashdd.labels.scheme import Scheme, Subject
 from flashdd.labels.static import Static, learned_logits, plain_logits
-from flashdd.labels.table import Labels
+from flashdd.labels.table import Labels, most_epochs
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.equalbytes import LabelsToStore, best_within
 from flashdd.pipeline.material import Material, labeler_facts, teacher_facts
@@ -59,18 +59,18 @@ class _Origin:
 
         A table of all views serves every scheme; where it would be too big, one of the first epochs does.
         """
-        whole = labels_wait(context, images)
+        most = None if labels_wait(context, images) else _most_epochs(images)
 
         def logits(first: int) -> Tensor:
             if stored is not None and not stored.of_views:
                 return self.of_images()
-            return self.of_views(None if whole else first)
+            return self.of_views(None if most is None else first)
 
         return LabelsToStore(
             logits=logits,
             temperature=self.temperature,
             inputs=self.inputs,
-            fits=lambda first: whole or labels_wait(context, images, first),
+            most_epochs=most,
         )
 
 
@@ -83,7 +83,7 @@ def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
     stored = None if base == EQUAL_BYTES else catalog.parse_scheme(base)
     if stored is not None and stored.of_views:
         size = _subject(context, images).size(context.setup.protocol.epochs(images.num_images))
-        if not (labels_wait(context, images) or labels_wait(context, images, stored.leading_epochs(size))):
+        if stored.leading_epochs(size) > _most_epochs(images):
             return None
     origin = (_labeler if by_labeler else _teacher)(context, material)
     facts: dict[str, Any] = {}
@@ -99,6 +99,10 @@ def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
     stage = _stage(context, material, scheme, stored, origin.labels(context, images, stored))
     row = _row(context, material, scheme, stored, stage)
     return replace(row, network=origin.network, facts=facts)
+
+
+def _most_epochs(images: ImageSet) -> int:
+    return most_epochs(images.num_images, images.num_classes)
 
 
 def learned_row(context: Context, material: Material) -> Row | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flashdd.core.record import Simulation
-from flashdd.core.simulated import SimulatedLabeler
+from flashdd.core.simulated import KeptLabels
 from flashdd.report.tables import markdown_lines, scheme_words
 from flashdd.report.text import bytes_text, rate_text, short_time_text
 
@@ -23,19 +25,23 @@ def simulation_markdown(simulation: Simulation) -> str:
         for size, name, speed in sorted(rows)
     ]
     head = ["labels", "label bytes", "labels per second", "labels of an epoch, time"]
-    within = "".join(f"- {_within(row, task.num_images * task.epochs)}\n" for row in simulation.labelers)
+    within = "".join(
+        f"- {_within(row.name, row.bytes, row.stored_within, task.num_images * task.epochs)}\n"
+        for row in simulation.labelers
+        if row.stored_within is not None
+    )
     notes = "".join(f"- {note}\n" for note in simulation.notes)
     return f"{markdown_lines(head, body)}\n{within}{notes}"
 
 
-def _within(row: SimulatedLabeler, num_views: int) -> str:
+def _within(name: str, budget: int, stored: Sequence[KeptLabels], num_views: int) -> str:
     """Of each kind of scheme the setting that keeps most labels."""
     most: dict[str, tuple[int, str]] = {}
-    for kept in row.stored_within:
+    for kept in stored:
         kind = kept.scheme.partition("@")[0]
         most[kind] = max(most.get(kind, (0, "")), (kept.labels, kept.scheme))
     found = ", ".join(f"{labels:,} ({scheme})" for labels, scheme in most.values())
     return (
-        f"Within the {bytes_text(row.bytes)} of {row.name} stored labels hold, of {num_views:,} views: "
+        f"Within the {bytes_text(budget)} of {name} stored labels hold, of {num_views:,} views: "
         f"{found or 'none'}."
     )

@@ -93,10 +93,14 @@ class ClassifierRecipe:
 @dataclass(frozen=True, kw_only=True)
 class Tutor:
     """Whom a network imitates instead of learning the classes. source: its labels, at their temperature, of the views
-    of the real images that `augmentation_seed` draws."""
+    of the real images that `augmentation_seed` draws; epochs: of views, which longer trainings see again."""
 
     source: LabelSource
     augmentation_seed: int
+    epochs: int
+
+    def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
+        return every_image(epoch % self.epochs, num_images)
 
 
 def fit_classifier(
@@ -121,7 +125,7 @@ def fit_classifier(
     views = ViewMaker(train.images, spec, seed=views_seed, device=engine.device)
     labels = train.labels.to(engine.device)
     num_images = len(labels)
-    schedule = tutor.source.schedule if tutor else every_image
+    schedule = tutor.schedule if tutor else every_image
     order = recipe.order(num_images, seed=derive(seed, "classifier"), schedule=schedule)
 
     def loss(net: nn.Module, step: int) -> tuple[Tensor, int, int]:
