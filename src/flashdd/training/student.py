@@ -73,43 +73,54 @@ def fit_student(
                 classes = mixed_classes(labels, own, source.num_classes)
         value = torch.zeros((), device=own.pixels.device)
         for rows in parts(len(logits), protocol.accumulation):
-            output = net(own.pixels[rows])
             at = labels_at[rows] if isinstance(labels_at, Tensor) else labels_at
-            student_at = at
-            if source.rule.calibrated:
-                student_at = calibrate(output, soft_targets(logits[rows], at), engine.sum)
             seen = None if classes is None else classes[rows]
-            part = loss_value(
-                protocol.loss,
-                output,
-                logits[rows],
-                at,
-                seen,
-                student_temperature=student_at,
-                weights=None if weights is None else weights[rows].to(output.device),
-            )
+            counts = None if weights is None else weights[rows]
+            part = _part_loss(source, protocol, engine, net(own.pixels[rows]), logits[rows], at, seen, counts)
             value = value + part * (len(logits[rows]) / len(logits))
         return value, len(ids), len(logits)
 
-    spec = protocol.optimizer
     training = Training(
         steps=protocol.steps,
         loss=loss,
-        optimizer=build_optimizer(
-            model,
-            spec.name,
-            lr=protocol.lr,
-            weight_decay=protocol.weight_decay,
-            momentum=spec.momentum,
-            nesterov=spec.nesterov,
-            decays=spec.decays,
-        ),
+        optimizer=_optimizer(model, protocol),
         lr=rate_of(protocol.rate, protocol.lr, protocol.steps, steps_per_epoch=protocol.rate_steps),
         ema=protocol.ema,
         visits=visits,
         visit=visit,
     )
     return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
+
+
+def _part_loss(
+    source: LabelSource,
+    protocol: Protocol,
+    engine: Engine,
+    output: Tensor,
+    logits: Tensor,
+    at: float | Tensor,
+    classes: Tensor | None,
+    weights: Tensor | None,
+) -> Tensor:
+    """The loss of some rows of a batch; at: the labels' temperature, the student's too unless it is calibrated."""
+    student_at = calibrate(output, soft_targets(logits, at), engine.sum) if source.rule.calibrated else at
+    counts = None if weights is None else weights.to(output.device)
+    return loss_value(
+        protocol.loss, output, logits, at, classes, student_temperature=student_at, weights=counts
+    )
+
+
+def _optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
+    spec = protocol.optimizer
+    return build_optimizer(
+        model,
+        spec.name,
+        lr=protocol.lr,
+        weight_decay=protocol.weight_decay,
+        momentum=spec.momentum,
+        nesterov=spec.nesterov,
+        decays=spec.decays,
+    )
 
 
 def parts(num_rows: int, count: int) -> list[slice]:
