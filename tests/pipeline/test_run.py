@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +160,12 @@ def test_killed_in_every_kind_of_stage_it_ends_with_the_same_bits(
             assert path.read_bytes() == (tmp_path / "out" / path.relative_to(out)).read_bytes(), path
 
 
-def test_a_finished_run_is_not_made_again(finished: tuple[Path, Record]) -> None:
+def test_a_finished_run_is_not_made_again(finished: tuple[Path, Record], tmp_path: Path) -> None:
     out, record = finished
-    started = time.monotonic()
-    again = run(tiny_config(), out, cache=out.parent / "cache")
+    copy = shutil.copytree(out, tmp_path / "out")  # its record is written again, and others read the original
+    again = run(tiny_config(), copy, cache=out.parent / "cache")
     assert _figures(again.model_dump(mode="json")) == _figures(record.model_dump(mode="json"))
-    assert again.seconds == record.seconds
-    assert time.monotonic() - started < 60
+    assert again.seconds == record.seconds  # of every stage, as it took when it was made
 
 
 def test_an_output_folder_of_another_source_is_refused(finished: tuple[Path, Record], tmp_path: Path) -> None:
