@@ -388,6 +388,8 @@ def test_a_networks_dials_are_read() -> None:
     assert parse_network("conv-3-w8@e1-s12.5").shift == 0.125
     assert parse_network("conv-3-w8@s0").shift == 0.0
     assert parse_network("conv-3-w8@b8-d2").tutor == 2
+    assert parse_network("conv-3-w8@b8-d2").tutors == 1
+    assert parse_network("conv-3-w8@d2-k3-t4").tutors == 3
     assert parse_network("conv-3-w8+strided-2-w4@b4-m3-c2") == NetworkScheme(
         names=("conv-3-w8", "strided-2-w4"), bits=4, copies=3, cycles=2
     )
@@ -403,6 +405,7 @@ def test_a_networks_dials_are_read() -> None:
         ("conv-2-w4+conv-2-w8", "says the bits of its weights"),
         ("conv-2-w4@b4.5", "whole epochs, bits"),
         ("conv-2-w4@d0.5", "whole epochs, bits"),
+        ("conv-2-w4@k2", "say their epochs, such as d2"),
         ("conv-2-w4+resnet99@b4", "resnet99"),
         ("resnet18@b4", "no labeler can be made of resnet18: leave out the bits"),
         ("conv-2-w4+conv-2-w4@b8", "names a network twice: .* write m2"),

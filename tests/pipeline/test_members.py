@@ -85,12 +85,13 @@ def test_eight_bits_are_the_rounded_network(opened: tuple[Context, RealDataset])
 
 
 _TUTOR = TutorDesign(epochs=2, shift=0.125)
+_TUTORS = replace(_TUTOR, copies=2)
 _IMITATOR = Design(names=("strided-1-w4",), epochs=9, shift=0.125, tutor=_TUTOR)
 
 
 def test_a_network_comes_near_the_tutor_that_it_imitates(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
-    tutor = _TUTOR.network(context, data)
+    (tutor,) = _TUTOR.networks(context, data)
     imitator = labeler_stage(context, data, _IMITATOR)
     alone = labeler_stage(context, data, replace(_IMITATOR, tutor=None))
     pixels = _pixels(data)
@@ -101,14 +102,15 @@ def test_a_network_comes_near_the_tutor_that_it_imitates(opened: tuple[Context, 
         )
     assert near < 0.5 * far
     assert str(_IMITATOR) == "strided-1-w4@e9-s12.5-b8-d2"
+    assert str(replace(_IMITATOR, tutor=_TUTORS)) == "strided-1-w4@e9-s12.5-b8-d2-k2"
 
 
 def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
     opened: tuple[Context, RealDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a training asks for is what the tutor says of the pixels that it shows."""
+    """What a training asks for is the mean of what the tutors say of the pixels that it shows."""
     context, data = opened
-    tutor = _TUTOR.network(context, data)
+    first, second = _TUTORS.networks(context, data)
     asked: list[tuple[Tensor, Tensor]] = []
     take = TableSource.logits
 
@@ -118,21 +120,24 @@ def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
         return logits
 
     monkeypatch.setattr(TableSource, "logits", watched)
-    labeler_stage(context, data, replace(_IMITATOR, copies=2, epochs=8 + 1))
+    labeler_stage(context, data, replace(_IMITATOR, copies=2, epochs=8 + 1, tutor=_TUTORS))
     assert len(asked) > 9
     with torch.no_grad():
         for pixels, logits in asked[:: len(asked) // 9]:
-            torch.testing.assert_close(logits, tutor.open()(pixels), rtol=1e-4, atol=1e-4)
+            one, other = first.open()(pixels), second.open()(pixels)
+            assert not torch.allclose(one, other, atol=0.1)
+            torch.testing.assert_close(logits, (one + other) / 2, rtol=1e-4, atol=1e-4)
 
 
 def test_labels_made_at_every_step_teach_the_same(
     opened: tuple[Context, RealDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, data = opened
-    tabled = labeler_stage(context, data, _IMITATOR)  # nine epochs: one sees the first views again
+    imitator = replace(_IMITATOR, tutor=_TUTORS)
+    tabled = labeler_stage(context, data, imitator)  # nine epochs: one sees the first views again
     monkeypatch.setattr(table, "LARGEST_TABLE", 0)
     with started(tiny_config(), tmp_path / "again", cache=tmp_path / "cache", progress=None) as (other, same):
-        online = labeler_stage(other, same, _IMITATOR)
+        online = labeler_stage(other, same, imitator)
     assert not list((tmp_path / "cache").rglob("logits.npy"))
     pixels = _pixels(data)
     torch.testing.assert_close(

@@ -272,7 +272,10 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
     finished: tuple[Path, Record], tmp_path: Path
 ) -> None:
     config = tiny_config(
-        labeler__tutor="searched", search__teacher_lengths=[0.5, 1.0], labeler__image_passes=400
+        labeler__tutor="searched",
+        labeler__tutors=2,
+        search__teacher_lengths=[0.5, 1.0],
+        labeler__image_passes=400,
     )
     record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
     assert record.teacher_search is not None
@@ -280,8 +283,8 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
     tutor = record.labeler.tutor
     assert tutor is not None
     assert tutor.name == "convnet-2-w8"
-    assert [tutor.epochs, tutor.shift] == [taught.epochs, taught.shift]
-    assert "imitates convnet-2-w8 after" in (tmp_path / "out" / "report.html").read_text()
+    assert [tutor.epochs, tutor.shift, tutor.num_members] == [taught.epochs, taught.shift, 2]
+    assert "imitates 2 convnet-2-w8 after" in (tmp_path / "out" / "report.html").read_text()
     assert finished[1].labeler.tutor is None
 
 

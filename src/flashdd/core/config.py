@@ -139,6 +139,8 @@ class LabelerSection(Section):
     tutor: Literal["none", "searched"] = "none"
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
     the training that the search finds to make the best students"""
+    tutors: int = Field(default=1, ge=1, le=16)
+    """so many full teachers, from other weights, whose mean they imitate"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""
     max_members: int = Field(default=1, ge=1, le=1000)

@@ -71,16 +71,20 @@ def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: 
     return total + sum(training.values()) + sum(refitting.values()) + sum(labeling.values())
 
 
-def tutor_flops(rows: Iterable[Mapping[str, Any]], work: Workload, macs: int, *, tabled: bool) -> int:
-    """Operations of a tutor of so many `macs` per image that labels the real images for the networks of `rows`.
+def tutor_flops(
+    rows: Iterable[Mapping[str, Any]], work: Workload, macs: int, *, epochs: int, copies: int, tabled: bool
+) -> int:
+    """Operations of `copies` tutors of so many `macs` per image that label the real images for the networks of `rows`,
+    and of the training of all but the first, which the teacher's search has trained, for `epochs`.
 
-    tabled: once for all of them; else at every step of every training.
+    tabled: they label once for all networks; else at every step of every training.
     """
-    epochs: dict[tuple[str, float, float], int] = {}
+    asked: dict[tuple[str, float, float], int] = {}
     for row in rows:
         network = row["name"], row["epochs"], row["shift"]
-        epochs[network] = max(epochs.get(network, 0), row["epochs"] * row["num_members"])
-    return _FORWARD * macs * work.train * (TUTOR_EPOCHS if tabled else sum(epochs.values()))
+        asked[network] = max(asked.get(network, 0), row["epochs"] * row["num_members"])
+    passes = _FORWARD * copies * (TUTOR_EPOCHS if tabled else sum(asked.values()))
+    return macs * work.train * (passes + _TRAIN * (copies - 1) * epochs)
 
 
 def reference_epochs(flops: int, work: Workload) -> float:

@@ -31,14 +31,21 @@ _FILE = "labeler.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class TutorDesign:
-    """The run's teacher, trained for so many epochs on images that move by `shift`, a share of their side."""
+    """The run's teacher, trained for so many epochs on images that move by `shift`, a share of their side.
+
+    copies: so many of it, from other weights, whose logits are averaged.
+    """
 
     epochs: int
     shift: float
+    copies: int = 1
 
-    def network(self, context: Context, data: RealDataset) -> Network:
+    def networks(self, context: Context, data: RealDataset) -> tuple[Network, ...]:
         recipe = context.setup.tutor_with(self.epochs, self.shift)
-        return network_stage(context, data, context.setup.config.teacher.name, recipe)
+        name = context.setup.config.teacher.name
+        return tuple(
+            network_stage(context, data, name, recipe, replica=replica) for replica in range(self.copies)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +65,13 @@ class Design:
     tutor: TutorDesign | None = None
 
     def __str__(self) -> str:
-        """Such as `conv-3-w8@e8-s12.5-b4-m2-d2`, the shift in percent, d the epochs of the tutor."""
+        """Such as `conv-3-w8@e8-s12.5-b4-m2-d2-k3`: the shift in percent, d the tutors' epochs, k their number."""
         shift = "" if self.shift is None else f"-s{100 * self.shift:g}"
         copies = f"-m{self.copies}" if self.copies > 1 else ""
         cycles = f"-c{self.cycles}" if self.cycles > 1 else ""
         tutor = f"-d{self.tutor.epochs}" if self.tutor else ""
+        if self.tutor and self.tutor.copies > 1:
+            tutor += f"-k{self.tutor.copies}"
         return f"{'+'.join(self.names)}@e{self.epochs}{shift}-b{self.bits}{copies}{cycles}{tutor}"
 
     @property
@@ -109,9 +118,9 @@ def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
     images (`labels.flash.ensemble`).
     """
     recipe = context.setup.member_with(epochs=design.epochs, shift=design.shift, cycles=design.cycles)
-    tutor = design.tutor.network(context, data) if design.tutor else None
+    tutors = design.tutor.networks(context, data) if design.tutor else ()
     networks = {
-        (name, replica): network_stage(context, data, name, recipe, replica=replica, tutor=tutor)
+        (name, replica): network_stage(context, data, name, recipe, replica=replica, tutors=tutors)
         for name in design.names
         for replica in range(design.copies)
     }

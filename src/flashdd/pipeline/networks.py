@@ -4,8 +4,8 @@
 of its side by which a real image moves at most in training, `s0` for not at all; `t4` the labels' temperature; `h2.1`
 the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
 `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's. `d2`: it does not learn the
-classes but imitates, on the real images, the run's teacher stopped after 2 epochs. Without `d` it learns the classes,
-whatever `labeler.tutor` says: that is the run's own labeler's.
+classes but imitates, on the real images, the run's teacher stopped after 2 epochs, and with `k3` the mean of three
+such teachers. Without `d` it learns the classes, whatever `labeler.tutor` says: that is the run's own labeler's.
 
 With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
 other weights, and `c3`, the snapshots of three cycles of one training, make it an ensemble, as several names do:
@@ -39,25 +39,27 @@ from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
-    "epochs (e8), shift in percent of a side (s12.5), epochs of the teacher that is imitated (d2), temperature (t4), "
+    "epochs (e8), shift in percent of a side (s12.5), epochs of the teacher that is imitated (d2), number of such "
+    "teachers (k3), temperature (t4), "
     "entropy in nats (h2.1), logit scale (x2), and of labelers bits (b4), members (m4), snapshots (c3)"
 )
-_DIAL = re.compile(r"([esdthxbmc])(\d+(?:\.\d+)?)")
-_WHOLE = "edbmc"
+_DIAL = re.compile(r"([esdkthxbmc])(\d+(?:\.\d+)?)")
+_WHOLE = "edkbmc"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkScheme:
     """epochs, shift, temperature: None where the run's own are meant; at most one of temperature and entropy is given.
 
-    shift: a share of the image's side. tutor: epochs of the teacher that is imitated, None without one. bits: of a
-    packed labeler; None for one network as it was trained.
+    shift: a share of the image's side. tutor: epochs of the teacher that is imitated, None without one; tutors: so
+    many of them. bits: of a packed labeler; None for one network as it was trained.
     """
 
     names: tuple[str, ...]
     epochs: int | None = None
     shift: float | None = None
     tutor: int | None = None
+    tutors: int = 1
     temperature: float | None = None
     entropy: float | None = None
     logit_scale: float = 1.0
@@ -105,12 +107,17 @@ def parse_network(scheme: str) -> NetworkScheme:
             f"label scheme '{scheme}': an ensemble is a labeler and says the bits of its weights, such as b8; of "
             "networks as they were trained make a committee."
         )
+    if "k" in found and "d" not in found:
+        raise UsageError(
+            f"label scheme '{scheme}': k counts teachers that are imitated; say their epochs, such as d2."
+        )
     epochs, bits = found.get("e"), found.get("b")
     return NetworkScheme(
         names=names,
         epochs=None if epochs is None else int(epochs),
         shift=found["s"] / 100 if "s" in found else None,
         tutor=int(found["d"]) if "d" in found else None,
+        tutors=int(found.get("k", 1)),
         temperature=found.get("t"),
         entropy=found.get("h"),
         logit_scale=found.get("x", 1.0),
@@ -231,15 +238,16 @@ def trained_network(context: Context, data: RealDataset, wanted: NetworkScheme) 
     """The network of a scheme, trained as a labeler's members are, with epochs and a shift of its own if it has any."""
     recipe = context.setup.member_with(epochs=wanted.epochs, shift=wanted.shift)
     design = _tutor(context, wanted)
-    tutor = design.network(context, data) if design else None
-    return network_stage(context, data, wanted.names[0], recipe, tutor=tutor)
+    tutors = design.networks(context, data) if design else ()
+    return network_stage(context, data, wanted.names[0], recipe, tutors=tutors)
 
 
 def _tutor(context: Context, wanted: NetworkScheme) -> TutorDesign | None:
     """The teacher of the run, on images that move as the network's own do."""
     if wanted.tutor is None:
         return None
-    return TutorDesign(epochs=wanted.tutor, shift=context.setup.member_with(shift=wanted.shift).shift)
+    shift = context.setup.member_with(shift=wanted.shift).shift
+    return TutorDesign(epochs=wanted.tutor, shift=shift, copies=wanted.tutors)
 
 
 def _bytes(network: Network | Made, temperature: float, logit_scale: float) -> int:

@@ -83,7 +83,9 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
 def _imitating(config: RunConfig) -> str:
     if config.labeler.tutor == "none":
         return ""
-    return f", which imitate {config.teacher.name} in the training that its search chooses,"
+    count = config.labeler.tutors
+    whom = config.teacher.name if count == 1 else f"the mean of {count} {config.teacher.name}"
+    return f", which imitate {whom} in the training that its search chooses,"
 
 
 def _training(setup: Setup, recipe: ClassifierRecipe) -> str:

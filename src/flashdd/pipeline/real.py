@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from flashdd.core.stages import StageResult, StageWork, Store
 from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import SourceFacts, SourceOptions, prepare
 from flashdd.data.views import ViewMaker, ViewSpec
+from flashdd.labels.committee import Committee
 from flashdd.labels.flash.capacity import Course
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.models.table import build
@@ -37,7 +39,7 @@ _DATA_REVISION = 1
 NETWORK_REVISION = 2
 _TUTOR_REVISION = 1
 TUTOR_EPOCHS = 8
-"""Views of every real image that a tutor labels; longer trainings see them again. There are 18 of an image that moves
+"""Views of every real image that tutors label; longer trainings see them again. There are 18 of an image that moves
 by a pixel at most and may be mirrored."""
 TUTOR_TEMPERATURE = 4.0
 
@@ -125,11 +127,11 @@ def network_stage(
     recipe: ClassifierRecipe,
     *,
     replica: int = 0,
-    tutor: Network | None = None,
+    tutors: Sequence[Network] = (),
 ) -> Network:
     """Train `name` on the real training split; every `replica` starts from weights, and sees views, of its own.
 
-    With a tutor it learns that network's labels instead of the classes, on views that all who have a tutor share.
+    With tutors it learns the mean of their logits instead of the classes, on views that all who have tutors share.
     """
     keys = (name,) if replica == 0 else (name, replica)
     seed = derive(context.setup.config.seed, "network", *keys)
@@ -145,7 +147,7 @@ def network_stage(
             return {split: _accuracy(model, data, split) for split in ("val", "test")}
 
         with work.paused():  # labeling the real images is a stage of its own
-            imitated = _imitated(context, tutor, recipe) if tutor else None
+            imitated = _imitated(context, tutors, recipe) if tutors else None
         context.progress.start(f"train {name}", recipe.steps(num_images))
         fitted = fit_classifier(
             Normalized(net, data.mean, data.std),
@@ -169,44 +171,49 @@ def network_stage(
             "seed": seed,
             "precision": context.setup.config.precision,
             **own_part("model", name),
-            **({"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": TUTOR_EPOCHS} if tutor else {}),
+            **({"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": TUTOR_EPOCHS} if tutors else {}),
         },
         inputs={
             "data": data.content_hash,
             "split": f"{len(data.val.labels)}",
-            **({"tutor": tutor.stage.hash} if tutor else {}),
+            **_hashes("tutor", tutors),
         },
         build=make,
     )
     return Network(name=name, stage=stage, data=data)
 
 
-def tutor_stage(context: Context, tutor: Network, recipe: ClassifierRecipe) -> StageResult:
-    """The tutor's logits on the first `TUTOR_EPOCHS` views of every real training image, moved as `recipe` says.
+def tutor_stage(context: Context, tutors: Sequence[Network], recipe: ClassifierRecipe) -> StageResult:
+    """The mean of the tutors' logits on the first `TUTOR_EPOCHS` views of every real training image, moved as `recipe`
+    says.
 
-    One table for all networks that imitate it. Where it would be too big the stage is empty: the labels then come from
-    the tutor itself, at every step.
+    One table for all networks that imitate them. Where it would be too big the stage is empty: the labels then come
+    from the tutors themselves, at every step.
     """
-    data, seed = tutor.data, _tutor_seed(context)
+    data, seed, name = tutors[0].data, _tutor_seed(context), tutors[0].name
     spec = _real_views(data, recipe)
 
     def make(work: StageWork) -> dict[str, Any]:
         if tutor_tabled(data, recipe):
             total = TUTOR_EPOCHS * len(data.train.labels)
-            context.progress.start(f"{tutor.name} labels the real images", total)
+            context.progress.start(f"{name} labels the real images", total)
             views = ViewMaker(data.train.images, spec, seed=seed, device=context.device)
             labels = make_labels(
-                tutor.open(), views, epochs=TUTOR_EPOCHS, num_classes=data.num_classes, on_chunk=work.step
+                _committee(tutors),
+                views,
+                epochs=TUTOR_EPOCHS,
+                num_classes=data.num_classes,
+                on_chunk=work.step,
             )
             assert labels.table is not None, "seen to fit"
             write_table(labels.table, work.folder / "logits.npy")
         return {}
 
     return context.shared.make(
-        f"tutor-{tutor.name}",
+        f"tutor-{name}",
         revision=_TUTOR_REVISION,
         config={"views": spec.to_json(), "augmentation_seed": seed, "epochs": TUTOR_EPOCHS},
-        inputs={"network": tutor.stage.hash, "data": data.content_hash},
+        inputs={**_hashes("network", tutors), "data": data.content_hash},
         build=make,
     )
 
@@ -221,11 +228,20 @@ def _real_views(data: RealDataset, recipe: ClassifierRecipe) -> ViewSpec:
     return shifted_views(data.train.images.shape[2:], recipe.shift, flip=recipe.flip)
 
 
-def _imitated(context: Context, tutor: Network, recipe: ClassifierRecipe) -> Tutor:
-    path = tutor_stage(context, tutor, recipe).folder / "logits.npy"
+def _hashes(word: str, networks: Sequence[Network]) -> dict[str, str]:
+    """By `word` for the first, `word`-1 for the second, and so on."""
+    return {f"{word}-{i}" if i else word: network.stage.hash for i, network in enumerate(networks)}
+
+
+def _committee(tutors: Sequence[Network]) -> Committee:
+    return Committee([tutor.open() for tutor in tutors]).eval()
+
+
+def _imitated(context: Context, tutors: Sequence[Network], recipe: ClassifierRecipe) -> Tutor:
+    path = tutor_stage(context, tutors, recipe).folder / "logits.npy"
     table = read_table(path) if path.exists() else None
-    net = tutor.open().to(context.device) if table is None else None
-    labels = Labels(num_classes=tutor.data.num_classes, table=table, net=net)
+    net = _committee(tutors).to(context.device) if table is None else None
+    labels = Labels(num_classes=tutors[0].data.num_classes, table=table, net=net)
     source = labels.source(temperature=TUTOR_TEMPERATURE)
     return Tutor(source=source, augmentation_seed=_tutor_seed(context), epochs=TUTOR_EPOCHS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import Any
 
 from flashdd import __version__
@@ -168,11 +167,17 @@ def _search(
 
 
 def _tutor_flops(setup: Setup, data: RealDataset, capacity: SearchResult, work: Workload) -> int:
-    """Of the labels that the candidates imitated; the tutor's own training is part of the teacher's search."""
+    """Of the labels that the candidates imitated; the first tutor's training is part of the teacher's search."""
     if capacity.tutor is None:
         return 0
-    in_table = tutor_tabled(data, setup.member_recipe)
-    return tutor_flops(capacity.facts, work, setup.teacher_size.macs, tabled=in_table)
+    return tutor_flops(
+        capacity.facts,
+        work,
+        setup.teacher_size.macs,
+        epochs=capacity.tutor.epochs,
+        copies=capacity.tutor.copies,
+        tabled=tutor_tabled(data, setup.member_recipe),
+    )
 
 
 def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dict[str, Any]:
@@ -198,7 +203,9 @@ def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dic
 def _tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
     if capacity.tutor is None:
         return {}
-    return {"tutor": {"name": setup.config.teacher.name, **asdict(capacity.tutor)}}
+    tutor = capacity.tutor
+    facts = {"epochs": tutor.epochs, "shift": tutor.shift, "num_members": tutor.copies}
+    return {"tutor": {"name": setup.config.teacher.name, **facts}}
 
 
 def _choice_seconds(students: list[dict[str, Any]]) -> dict[str, float]:

@@ -127,8 +127,10 @@ def _seconds(
     made = [labeler_stage(context, data, design_of(context, *rung, capacity.tutor)) for rung in rungs]
     parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}
     if capacity.tutor:
-        labeled = tutor_stage(context, capacity.tutor.network(context, data), context.setup.member_recipe)
-        parts[labeled.folder] = labeled.seconds
+        tutors = capacity.tutor.networks(context, data)
+        labeled = tutor_stage(context, tutors, context.setup.member_recipe)
+        beside = [tutor.stage for tutor in tutors[1:]]  # the first is the teacher
+        parts |= {part.folder: part.seconds for part in (labeled, *beside)}
     return {
         "data": read_json(context.out / "stages" / "data.json")["seconds"],
         "labels": sum(labels_stage(context, teacher, images)[0].seconds for teacher in teachers),

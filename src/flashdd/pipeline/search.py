@@ -161,10 +161,12 @@ def teacher_search(
 
 def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDesign | None:
     """Whom the run's labelers imitate: the teacher in the course that its search chose, or nobody."""
-    if context.setup.config.labeler.tutor == "none":
+    labeler = context.setup.config.labeler
+    if labeler.tutor == "none":
         return None
     course = searched().choice.setting.course
-    return TutorDesign(epochs=context.setup.teacher_at(course).epochs, shift=course.shift)
+    epochs = context.setup.teacher_at(course).epochs
+    return TutorDesign(epochs=epochs, shift=course.shift, copies=labeler.tutors)
 
 
 def capacity_search(
@@ -191,7 +193,8 @@ def capacity_search(
     )
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     if tutor:
-        inputs["tutor"] = tutor.network(context, data).stage.hash
+        networks = tutor.networks(context, data)
+        inputs["tutor"] = " ".join(network.stage.hash for network in networks)
         inputs["imitation"] = f"{TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
     found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
     return replace(found, tutor=tutor)
@@ -261,8 +264,8 @@ def _search_stage(
 
 
 def _labeler_dials(setup: Setup) -> dict[str, Any]:
-    """Without the tutor: where there is one it is an input."""
-    return setup.config.labeler.model_dump(mode="json", exclude={"tutor"})
+    """Without the tutors: where there are any they are an input."""
+    return setup.config.labeler.model_dump(mode="json", exclude={"tutor", "tutors"})
 
 
 class _Proxies:

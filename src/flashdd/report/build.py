@@ -135,7 +135,10 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     budget = f", budget {text.bytes_text(labeler.budget_bytes)}" if labeler.budget_bytes else ""
     own = text.percent_text(labeler.accuracy)
     tutor = labeler.tutor
-    imitates = f"; imitates {tutor.name} after {text.counted(tutor.epochs, 'epoch')}" if tutor else ""
+    imitates = ""
+    if tutor:
+        whom = f"{tutor.num_members} {tutor.name}" if tutor.num_members > 1 else tutor.name
+        imitates = f"; imitates {whom} after {text.counted(tutor.epochs, 'epoch')}"
     facts.append(
         (
             "Labeler",
