@@ -17,6 +17,12 @@ def test_tables_are_those_of_the_records() -> None:
     assert done.returncode == 0, f"run scripts/result_tables {done.stderr}"
 
 
+def test_figures_that_the_docs_show_exist_and_every_one_is_shown() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    drawn = {f"figures/{path.name}" for path in (ROOT / "docs" / "figures").iterdir()}
+    assert drawn == set(re.findall(r"\]\((figures/[^)]+)\)", pages))
+
+
 def test_the_tree_exists_and_captions_are_short() -> None:
     tree = TEXT.split("<!-- tree -->")[1].split("<!-- /tree -->")[0].strip().strip("`").strip()
     for line in tree.splitlines():

@@ -68,9 +68,10 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
             axes.annotate(
                 f"budget {bytes_text(budget_bytes)}",
                 (budget_bytes, 0.0),
-                (5, 5),
+                (-5, 5),  # on the side of the networks that fit it
                 xycoords=axes.get_xaxis_transform(),
                 textcoords="offset points",
+                ha="right",
                 color=MUTED,
                 fontsize=9,
             )
@@ -78,7 +79,9 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
         axes.set_ylabel("proxy students' accuracy, %")
         axes.set_xlabel("label bytes of the candidate")
         if len(chains) > 1:
-            axes.legend(frameon=False, loc="lower right", labelcolor=INK)
+            axes.legend(
+                frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK, fontsize=9
+            )
         return to_svg(
             figure,
             key="capacity",
