@@ -15,8 +15,10 @@ from flashdd.report.comparison import (
     comparison_document,
     comparison_markdown,
     comparison_page,
+    overview_figure,
     verdicts,
 )
+from flashdd.report.dots import group_words
 from flashdd.report.tradeoff import accuracy_limits
 
 RECORD = Path(__file__).with_name("record.json")
@@ -104,8 +106,41 @@ def test_figures_of_all_groups_have_one_axis_of_accuracy(comparison: Comparison)
         for svg in re.findall(r"<svg.*?</svg>", comparison_page(comparison), re.S)
     ]
     numbers = [[tick for tick in found if 15 <= int(tick) <= 60 and int(tick) % 5 == 0] for found in ticks]
-    assert len(numbers) == 2
-    assert numbers[0] == numbers[1]
+    assert len(numbers) == 3
+    assert numbers[1] == numbers[2]  # the first is the overview
+
+
+def test_an_overview_has_a_line_for_every_scheme_and_a_dot_for_every_row(comparison: Comparison) -> None:
+    svg = overview_figure(comparison)
+    assert svg is not None
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    names = ["hard labels, 0 B", "conv-3-w8, t4, 10.8 KB", "labeler (ours), 4.7 KB"]
+    assert [text for text in texts if text in names] == names
+    assert [text for text in texts if text.startswith("IPC")] == ["IPC 10", "IPC 1"]
+    assert "3 label schemes in 2 groups; the highest is conv-3-w8, t4 with 52.0" in svg
+    heights = re.findall(r'<use [^>]* y="([\d.]+)"', svg)
+    # a dot and the two ends of its line, of every row and of both names
+    assert len(heights) == 3 * (len(comparison.rows) + 2)
+    assert len(set(heights)) == len(comparison.rows) + 2
+
+
+def test_a_schemes_bytes_are_named_where_all_groups_agree(comparison: Comparison) -> None:
+    rows = [comparison.rows[1], comparison.rows[1].model_copy(update={"ipc": 1, "label_bytes": 7})]
+    both = comparison.model_copy(update={"rows": (comparison.rows[0], *rows)})
+    assert ">conv-3-w8, t4</text>" in str(overview_figure(both))
+
+
+def test_groups_are_told_apart_by_what_differs(comparison: Comparison) -> None:
+    row = comparison.rows[0]
+    other = row.model_copy(update={"student": "resnet18", "ipc": None})
+    assert group_words([[row]]) == ["rded, IPC 10"]
+    assert group_words([[row], [other]]) == ["IPC 10, convnet-3-w32", "IPC uneven, resnet18"]
+
+
+def test_real_data_have_no_place_in_the_overview(comparison: Comparison) -> None:
+    rows = [_row("hard", [0.7, 0.72], images="real-whole", ipc=None)] * 2
+    real = Comparison.model_validate({**comparison.model_dump(mode="json"), "rows": rows})
+    assert overview_figure(real) is None
 
 
 def test_one_row_alone_makes_a_page(comparison: Comparison) -> None:
@@ -134,7 +169,7 @@ def test_real_data_of_other_passes_are_another_group(comparison: Comparison) -> 
 
 def test_the_page_stands_alone(comparison: Comparison) -> None:
     page = comparison_page(comparison)
-    assert page.count("<svg") == page.count('<h2 id="group-') == 2
+    assert page.count("<svg") - 1 == page.count('<h2 id="group-') == 2  # the overview has no heading
     assert "a &lt;note&gt;" in page
     assert "<script" not in page
     assert "src=" not in page
@@ -185,7 +220,7 @@ def test_the_document_goes_on_with_who_wins_and_the_views(timed: Comparison) -> 
 
 def test_the_page_shows_the_views_and_a_figure_of_time(timed: Comparison) -> None:
     page = comparison_page(timed)
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert page.count("<h3>") == 4
     assert "86.8 KB in all: 78.3 % on test" in page
     assert "1.3 s</text>" not in page  # ticks are round

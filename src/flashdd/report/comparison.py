@@ -13,6 +13,7 @@ from markupsafe import Markup
 from flashdd.core.config import ImagesSection
 from flashdd.core.record import ComparedRow, Comparison, paired_difference
 from flashdd.report.bytesviews import View, verdict, views_of
+from flashdd.report.dots import dots_figure
 from flashdd.report.html import render
 from flashdd.report.scores import side_markdown, side_tables
 from flashdd.report.svg import standalone
@@ -51,6 +52,16 @@ def comparison_document(comparison: Comparison) -> str:
             f"\n### {view.title}\n\n{view.text}\n\n{markdown_lines(view.head, view.body)}" for view in views
         ]
     return "".join(parts)
+
+
+def overview_figure(comparison: Comparison) -> str | None:
+    """All groups of distilled images in one SVG element; None where there is none of two rows."""
+    groups = _distilled(comparison)
+    return dots_figure(groups, key="overview") if any(len(rows) > 1 for rows in groups) else None
+
+
+def _distilled(comparison: Comparison) -> list[list[ComparedRow]]:
+    return [rows for rows in _groups(comparison.rows) if rows[0].images not in _REAL]
 
 
 def comparison_figures(comparison: Comparison) -> dict[str, str]:
@@ -192,6 +203,7 @@ def comparison_page(comparison: Comparison) -> str:
         words = f"{ship.name}, {bytes_text(ship.bytes)} in all: {percent_text(ship.accuracy)} % on test"
         facts.append(("Shipping a classifier", words))
     groups = [_group(rows, number, comparison) for number, rows in enumerate(_groups(comparison.rows))]
+    overview = overview_figure(comparison) if len(_distilled(comparison)) > 1 else None
     return render(
         "comparison.html.jinja",
         {},
@@ -199,6 +211,7 @@ def comparison_page(comparison: Comparison) -> str:
         title=comparison.config.get("title") or f"{data.name}: label schemes compared",
         notes=comparison.notes,
         facts=facts,
+        overview=None if overview is None else Markup(overview),
         groups=groups,
         sides=side_tables(comparison),
         config=json.dumps(comparison.config, indent=2, ensure_ascii=False),
