@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from flashdd.core.errors import ConfigError
 
@@ -152,6 +152,13 @@ class LabelerSection(Section):
         if sorted(set(values), reverse=True) != list(values):
             raise ValueError("needs descending numbers of bits, each once")
         return values
+
+    @field_validator("tutors")
+    @classmethod
+    def _asked_for(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("tutor") == "none":
+            raise ValueError('needs labeler.tutor = "searched" beside it: without it nobody is imitated')
+        return value
 
     @field_validator("budget", mode="before")
     @classmethod
