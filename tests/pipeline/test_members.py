@@ -129,6 +129,16 @@ def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
             torch.testing.assert_close(logits, (one + other) / 2, rtol=1e-4, atol=1e-4)
 
 
+def test_who_is_imitated_and_how_many_make_another_network(opened: tuple[Context, RealDataset]) -> None:
+    context, data = opened
+    tutors = (None, _TUTOR, replace(_TUTOR, epochs=1), _TUTORS)
+    designs = [replace(_IMITATOR, epochs=1, tutor=tutor) for tutor in tutors]
+    made = [labeler_stage(context, data, design) for design in designs]
+    assert (
+        len({labeler.stage.hash for labeler in made}) == len({labeler.parts[0].hash for labeler in made}) == 4
+    )
+
+
 def test_labels_made_at_every_step_teach_the_same(
     opened: tuple[Context, RealDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -277,14 +277,16 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
         search__teacher_lengths=[0.5, 1.0],
         labeler__image_passes=400,
     )
+    told = [stage["what"] for stage in plan(config)["stages"]]
+    assert any("which imitate the mean of 2 convnet-2-w8 in the training" in what for what in told)
     record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
     assert record.teacher_search is not None
     taught = record.teacher_search.candidates[record.teacher_search.chosen]
     tutor = record.labeler.tutor
     assert tutor is not None
     assert tutor.name == "convnet-2-w8"
-    assert [tutor.epochs, tutor.shift, tutor.num_members] == [taught.epochs, taught.shift, 2]
-    assert "imitates 2 convnet-2-w8 after" in (tmp_path / "out" / "report.html").read_text()
+    assert [tutor.epochs, tutor.shift, tutor.num_networks] == [taught.epochs, taught.shift, 2]
+    assert "imitates the mean of 2 convnet-2-w8 after" in (tmp_path / "out" / "report.html").read_text()
     assert finished[1].labeler.tutor is None
 
 

@@ -93,6 +93,8 @@ def test_image_methods_with_other_settings_are_marked(comparison: Comparison) ->
     where = "CPU-sized" if comparison.environment.device == "cpu" else "other settings"
     expected = f"dm ({where}: iterations 1000, not 20000; network convnet-3-w32-in)"
     assert [cells[0] for cells in body] == [expected, "rded"]
+    marked = comparison.model_copy(update={"rows": (rows[0], rows[0], rows[1]), "config": config})
+    assert f">dm, {where}</text>" in str(overview_figure(marked))
 
 
 def test_figures_of_all_groups_have_one_axis_of_accuracy(comparison: Comparison) -> None:
@@ -133,8 +135,11 @@ def test_a_schemes_bytes_are_named_where_all_groups_agree(comparison: Comparison
 def test_groups_are_told_apart_by_what_differs(comparison: Comparison) -> None:
     row = comparison.rows[0]
     other = row.model_copy(update={"student": "resnet18", "ipc": None})
-    assert group_words([[row]]) == ["rded, IPC 10"]
-    assert group_words([[row], [other]]) == ["IPC 10, convnet-3-w32", "IPC uneven, resnet18"]
+    assert group_words([[row]], ["rded"]) == ["rded, IPC 10"]
+    assert group_words([[row], [other]], ["rded", "rded"]) == [
+        "IPC 10, convnet-3-w32",
+        "IPC uneven, resnet18",
+    ]
 
 
 def test_real_data_have_no_place_in_the_overview(comparison: Comparison) -> None:

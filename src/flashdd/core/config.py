@@ -18,6 +18,7 @@ from flashdd.core.errors import ConfigError
 
 MOST_SHIFT = 0.5
 """Share of its side by which an image may move."""
+MOST_TUTORS = 16
 Shift = Annotated[float, Field(ge=0, le=MOST_SHIFT)]
 
 
@@ -139,7 +140,7 @@ class LabelerSection(Section):
     tutor: Literal["none", "searched"] = "none"
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
     the training that the search finds to make the best students"""
-    tutors: int = Field(default=1, ge=1, le=16)
+    tutors: int = Field(default=1, ge=1, le=MOST_TUTORS)
     """so many full teachers, from other weights, whose mean they imitate"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""

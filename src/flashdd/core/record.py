@@ -175,7 +175,7 @@ class TutorFacts(_Facts):
     name: str
     epochs: Positive
     shift: Fraction  # share of its side by which a real image moved at most in training
-    num_members: Positive = 1  # so many of it, whose logits are averaged
+    num_networks: Positive = 1  # so many of it, whose logits are averaged
 
 
 class LabelerFacts(_Facts):

@@ -5,7 +5,8 @@ of its side by which a real image moves at most in training, `s0` for not at all
 the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
 `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's. `d2`: it does not learn the
 classes but imitates, on the real images, the run's teacher stopped after 2 epochs, and with `k3` the mean of three
-such teachers. Without `d` it learns the classes, whatever `labeler.tutor` says: that is the run's own labeler's.
+such teachers, trained on images that move as its own. Without `d` it learns the classes, and without `k` it imitates
+one teacher, whatever `labeler.tutor` and `labeler.tutors` say: these are the run's own labeler's.
 
 With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
 other weights, and `c3`, the snapshots of three cycles of one training, make it an ensemble, as several names do:
@@ -19,7 +20,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from flashdd.core.config import MOST_SHIFT
+from flashdd.core.config import MOST_SHIFT, MOST_TUTORS
 from flashdd.core.errors import UnknownNameError, UsageError
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
@@ -93,8 +94,8 @@ def parse_network(scheme: str) -> NetworkScheme:
     found = read_dials(scheme, variant, _DIAL, _DIALS, may_be_zero="s") if at else {}
     if {"t", "h"} <= found.keys() or any(found.get(dial, 1) != int(found.get(dial, 1)) for dial in _WHOLE):
         raise UsageError(
-            f"label scheme '{scheme}': whole epochs, bits, members and snapshots, and a temperature or an entropy, not "
-            f"both: {_DIALS}."
+            f"label scheme '{scheme}': whole epochs, teachers, bits, members and snapshots, and a temperature or an "
+            f"entropy, not both: {_DIALS}."
         )
     if found.get("s", 0) > 100 * MOST_SHIFT:
         raise UsageError(
@@ -107,9 +108,10 @@ def parse_network(scheme: str) -> NetworkScheme:
             f"label scheme '{scheme}': an ensemble is a labeler and says the bits of its weights, such as b8; of "
             "networks as they were trained make a committee."
         )
-    if "k" in found and "d" not in found:
+    if "k" in found and not ("d" in found and found["k"] <= MOST_TUTORS):
         raise UsageError(
-            f"label scheme '{scheme}': k counts teachers that are imitated; say their epochs, such as d2."
+            f"label scheme '{scheme}': k counts the teachers that are imitated, {MOST_TUTORS} at most; their epochs "
+            "stand beside it, such as d2-k3."
         )
     epochs, bits = found.get("e"), found.get("b")
     return NetworkScheme(

@@ -204,7 +204,7 @@ def _tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
     if capacity.tutor is None:
         return {}
     tutor = capacity.tutor
-    facts = {"epochs": tutor.epochs, "shift": tutor.shift, "num_members": tutor.copies}
+    facts = {"epochs": tutor.epochs, "shift": tutor.shift, "num_networks": tutor.copies}
     return {"tutor": {"name": setup.config.teacher.name, **facts}}
 
 

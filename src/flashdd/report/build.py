@@ -137,7 +137,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     tutor = labeler.tutor
     imitates = ""
     if tutor:
-        whom = f"{tutor.num_members} {tutor.name}" if tutor.num_members > 1 else tutor.name
+        whom = tutor.name if tutor.num_networks == 1 else f"the mean of {tutor.num_networks} {tutor.name}"
         imitates = f"; imitates {whom} after {text.counted(tutor.epochs, 'epoch')}"
     facts.append(
         (

@@ -57,7 +57,14 @@ def comparison_document(comparison: Comparison) -> str:
 def overview_figure(comparison: Comparison) -> str | None:
     """All groups of distilled images in one SVG element; None where there is none of two rows."""
     groups = _distilled(comparison)
-    return dots_figure(groups, key="overview") if any(len(rows) > 1 for rows in groups) else None
+    if all(len(rows) < 2 for rows in groups):
+        return None
+    size = _size_words(comparison)
+    names = [
+        images_words(rows[0].images) + (f", {size}" if _changed(rows[0], comparison) else "")
+        for rows in groups
+    ]
+    return dots_figure(groups, names, key="overview")
 
 
 def _distilled(comparison: Comparison) -> list[list[ComparedRow]]:
@@ -104,18 +111,26 @@ def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]
 
 def _images(row: ComparedRow, comparison: Comparison) -> str:
     """The method's name, and where its settings are not those that were published, which."""
+    name = images_words(row.images) + (f", {row.image_passes:,}" if row.image_passes else "")
+    changed = _changed(row, comparison)
+    return f"{name} ({_size_words(comparison)}: {'; '.join(changed)})" if changed else name
+
+
+def _changed(row: ComparedRow, comparison: Comparison) -> list[str]:
+    """The settings of an image method that are not those that were published: "iterations 1000, not 20000"."""
     defaults = ImagesSection().model_dump(mode="json").get(row.images)
     settings = comparison.config.get("images", {}).get(row.images)
-    name = images_words(row.images) + (f", {row.image_passes:,}" if row.image_passes else "")
     if not isinstance(defaults, dict) or not isinstance(settings, dict):
-        return name
-    changed = [
+        return []
+    return [
         f"{dial} {value}" + ("" if defaults[dial] is None else f", not {defaults[dial]}")
         for dial, value in settings.items()
         if dial in defaults and value != defaults[dial]
     ]
-    size = "CPU-sized" if comparison.environment.device == "cpu" else "other settings"
-    return f"{name} ({size}: {'; '.join(changed)})" if changed else name
+
+
+def _size_words(comparison: Comparison) -> str:
+    return "CPU-sized" if comparison.environment.device == "cpu" else "other settings"
 
 
 def _first_scheme(comparison: Comparison) -> str:

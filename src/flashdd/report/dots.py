@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from flashdd.core.record import ComparedRow
 from flashdd.report.svg import INK, SERIES, canvas, to_svg
-from flashdd.report.tables import images_words, scheme_words
+from flashdd.report.tables import scheme_words
 from flashdd.report.text import accuracy_text, bytes_text
 
 _MARKERS = ("o", "s", "^", "D")
 
 
-def dots_figure(groups: Sequence[Sequence[ComparedRow]], *, key: str) -> str:
+def dots_figure(groups: Sequence[Sequence[ComparedRow]], images: Sequence[str], *, key: str) -> str:
     """Accuracy with its standard deviation, a line for each scheme in the order of the rows, a color for each of
-    `groups`: the rows of one image set, IPC, student and protocol."""
+    `groups`: the rows of one image set, which `images` names, IPC, student and protocol."""
     rows = [row for group in groups for row in group]
     schemes = list(dict.fromkeys(row.scheme for row in rows))
     with canvas(8.0, 0.9 + 0.12 * len(groups) + 0.36 * len(schemes)) as (figure, axes):
-        for number, (name, group) in enumerate(zip(group_words(groups), groups, strict=True)):
+        for number, (name, group) in enumerate(zip(group_words(groups, images), groups, strict=True)):
             apart = 0.5 * ((number + 0.5) / len(groups) - 0.5)  # side by side, so that equal ones can be told
             axes.errorbar(
                 [100 * row.accuracy.mean for row in group],
@@ -48,13 +48,13 @@ def dots_figure(groups: Sequence[Sequence[ComparedRow]], *, key: str) -> str:
         )
 
 
-def group_words(groups: Sequence[Sequence[ComparedRow]]) -> list[str]:
+def group_words(groups: Sequence[Sequence[ComparedRow]], images: Sequence[str]) -> list[str]:
     """What tells the groups apart: "rded, IPC 10"; of a single group its images and IPC."""
     words = []
-    for group in groups:
+    for group, name in zip(groups, images, strict=True):
         first = group[0]
         amount = "IPC uneven" if first.ipc is None else f"IPC {first.ipc}"
-        words.append((images_words(first.images), amount, first.student, first.protocol))
+        words.append((name, amount, first.student, first.protocol))
     told = [place for place, column in enumerate(zip(*words, strict=True)) if len(set(column)) > 1] or [0, 1]
     return [", ".join(parts[place] for place in told) for parts in words]
 
