@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,12 +18,14 @@ from flashdd.core.record import Record
 from flashdd.data.dataset import RealDataset
 from flashdd.data.views import ViewBatch
 from flashdd.labels import table
+from flashdd.labels.flash.capacity import Candidate, Course, Measured, Rung, Setting
 from flashdd.labels.flash.labeler import Labeler, Member
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.table import TableSource
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import Design, TutorDesign, labeler_stage, rounded, single
 from flashdd.pipeline.real import network_stage
+from flashdd.pipeline.search import SearchResult, tutor_of
 from flashdd.pipeline.start import started
 from flashdd.training.classifier import ClassifierRecipe
 from flashdd.training.losses import kl_divergence, soft_targets
@@ -127,6 +130,25 @@ def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
             one, other = first.open()(pixels), second.open()(pixels)
             assert not torch.allclose(one, other, atol=0.1)
             torch.testing.assert_close(logits, (one + other) / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_only_a_teacher_that_is_stopped_early_is_imitated(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    config = tiny_config(labeler__tutor="searched", labeler__tutors=3, search__teacher_lengths=[0.5, 1.0])
+    with started(config, tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (context, _):
+        half, whole = Course(length=0.5, shift=0.125), Course(length=1.0, shift=0.125)
+        assert tutor_of(context, lambda: _chosen(half)) == TutorDesign(
+            epochs=context.setup.teacher_at(half).epochs, shift=0.125, copies=3
+        )
+        assert tutor_of(context, lambda: _chosen(whole)) is None
+
+
+def _chosen(course: Course) -> SearchResult:
+    setting = Setting(length=course.length, shift=course.shift, temperature=4.0, logit_scale=1.0)
+    rung = Rung(name="convnet-2-w8", params=1, bytes=1, macs=1)
+    measured = [Measured(candidate=Candidate(rung=rung, setting=setting), values=(0.5,))]
+    return SearchResult(stage=cast(Any, None), measured=measured, chosen=0, facts=[])
 
 
 def test_who_is_imitated_and_how_many_make_another_network(opened: tuple[Context, RealDataset]) -> None:

@@ -189,6 +189,11 @@ def test_an_output_folder_of_another_source_is_refused(finished: tuple[Path, Rec
             ConfigError,
             r"holds no labeler: the smallest that works here is \d+ bytes",
         ),
+        (
+            {"labeler__tutor": "searched"},
+            ConfigError,
+            "no length below 1 is searched: add --set search.teacher",
+        ),
         ({"labeler__max_macs": 1}, ConfigError, "allows no labeler: the smallest that works here is"),
         ({"teacher__name": "resnet81"}, UnknownNameError, "did you mean 'resnet18'"),
         ({"student__name": "convnet-9-w4"}, UsageError, "the largest depth there is 3"),
@@ -278,7 +283,9 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
         labeler__image_passes=400,
     )
     told = [stage["what"] for stage in plan(config)["stages"]]
-    assert any("which imitate the mean of 2 convnet-2-w8 in the training" in what for what in told)
+    assert any(
+        "which imitate the mean of 2 convnet-2-w8 in the training that its search" in what for what in told
+    )
     record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
     assert record.teacher_search is not None
     taught = record.teacher_search.candidates[record.teacher_search.chosen]

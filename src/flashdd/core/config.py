@@ -139,7 +139,7 @@ class LabelerSection(Section):
     students lose nothing"""
     tutor: Literal["none", "searched"] = "none"
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
-    the training that the search finds to make the best students"""
+    the training that the search finds to make the best students, where that is a shorter one than its own"""
     tutors: int = Field(default=1, ge=1, le=MOST_TUTORS)
     """so many full teachers, from other weights, whose mean they imitate"""
     refit_steps: int = Field(default=300, ge=0)

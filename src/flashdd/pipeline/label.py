@@ -13,7 +13,7 @@ from flashdd.data.sources import check_source
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish
 from flashdd.pipeline.real import teacher_network
-from flashdd.pipeline.record import caveats
+from flashdd.pipeline.record import caveats, unimitated
 from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
@@ -64,5 +64,5 @@ def label(
             "macs_ratio": setup.reference.macs / made["macs"],
             "temperature": capacity.choice.setting.temperature,
             "accuracy": made["accuracy"],
-            "notes": [*notes, *caveats(context, data, ())],
+            "notes": [*notes, *caveats(context, data, ()), *unimitated(setup, capacity)],
         }

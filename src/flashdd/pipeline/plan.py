@@ -85,7 +85,7 @@ def _imitating(config: RunConfig) -> str:
         return ""
     count = config.labeler.tutors
     whom = config.teacher.name if count == 1 else f"the mean of {count} {config.teacher.name}"
-    return f", which imitate {whom} in the training that its search chooses,"
+    return f", which imitate {whom} in the training that its search chooses, where that is a short one,"
 
 
 def _training(setup: Setup, recipe: ClassifierRecipe) -> str:

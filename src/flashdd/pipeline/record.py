@@ -15,7 +15,7 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.real import Network, tutor_tabled
-from flashdd.pipeline.search import SearchResult
+from flashdd.pipeline.search import NOT_IMITATED, SearchResult
 from flashdd.pipeline.setup import Setup
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
@@ -80,7 +80,7 @@ def build_record(
             "ship": ship["seconds"],
         },
         "artifact_bytes": artifact_bytes,
-        "notes": _notes(context, data, image_stage, rows),
+        "notes": [*_notes(context, data, image_stage, rows), *unimitated(setup, capacity)],
     }
     return Record.model_validate(plain(content))
 
@@ -252,6 +252,12 @@ def _unsearched(setup: Setup) -> list[str]:
             "of their side, and the full teacher was not (search.teacher_shifts): it may make better labels so."
         )
     return notes
+
+
+def unimitated(setup: Setup, capacity: SearchResult) -> list[str]:
+    """That nobody is imitated, where that was asked for."""
+    asked = setup.config.labeler.tutor != "none"
+    return [NOT_IMITATED] if asked and capacity.tutor is None else []
 
 
 def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> list[str]:

@@ -38,6 +38,10 @@ from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
+NOT_IMITATED = (
+    "labeler.tutor: the teacher makes the best students after its whole training, so the labeler's networks learn the "
+    "classes instead of imitating it."
+)
 _STAGE_REVISION = 2
 _SEARCH_REVISION = 4
 
@@ -160,11 +164,18 @@ def teacher_search(
 
 
 def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDesign | None:
-    """Whom the run's labelers imitate: the teacher in the course that its search chose, or nobody."""
+    """Whom the run's labelers imitate: the teacher in the course that its search chose, or nobody.
+
+    Nobody where the search chose the whole training, too: one trained so long is a worse tutor than the classes
+    themselves (docs/LOG.md, 2026-11-28).
+    """
     labeler = context.setup.config.labeler
     if labeler.tutor == "none":
         return None
     course = searched().choice.setting.course
+    if course.length >= 1:
+        context.progress.message(NOT_IMITATED)
+        return None
     epochs = context.setup.teacher_at(course).epochs
     return TutorDesign(epochs=epochs, shift=course.shift, copies=labeler.tutors)
 

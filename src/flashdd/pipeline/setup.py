@@ -259,9 +259,15 @@ def _settings(config: RunConfig, protocol: Protocol, courses: Sequence[Course]) 
 
 def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     search = config.search
+    lengths = search.teacher_lengths or search.lengths
+    if config.labeler.tutor != "none" and min(lengths) >= 1:
+        raise ConfigError(
+            "labeler.tutor: networks imitate a teacher that is stopped early, and no length below 1 is searched: add "
+            "--set search.teacher_lengths=[0.125,0.25,0.5,1]."
+        )
     others = (config.labeler.shift,) if search.teacher_shifts is None else search.teacher_shifts
     shifts = [whole_pixels(shape[1:], shift) for shift in (config.teacher.shift, *others)]
-    return _courses(search.teacher_lengths or search.lengths, shifts)
+    return _courses(lengths, shifts)
 
 
 def _courses(lengths: Sequence[float], shifts: Sequence[float]) -> list[Course]:
