@@ -173,10 +173,10 @@ def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDes
     if labeler.tutor == "none":
         return None
     course = searched().choice.setting.course
-    if course.length >= 1:
+    epochs = context.setup.teacher_at(course).epochs
+    if epochs >= context.setup.teacher_recipe.epochs:  # short lengths of few epochs may round to all of them
         context.progress.message(NOT_IMITATED)
         return None
-    epochs = context.setup.teacher_at(course).epochs
     return TutorDesign(epochs=epochs, shift=course.shift, copies=labeler.tutors)
 
 

@@ -260,10 +260,11 @@ def _settings(config: RunConfig, protocol: Protocol, courses: Sequence[Course]) 
 def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     search = config.search
     lengths = search.teacher_lengths or search.lengths
-    if config.labeler.tutor != "none" and min(lengths) >= 1:
+    epochs = config.teacher.epochs
+    if config.labeler.tutor != "none" and _epochs(epochs, min(lengths)) >= epochs:
         raise ConfigError(
-            "labeler.tutor: networks imitate a teacher that is stopped early, and no length below 1 is searched: add "
-            "--set search.teacher_lengths=[0.125,0.25,0.5,1]."
+            "labeler.tutor: networks imitate a teacher that is stopped early, and no length is searched that leaves "
+            f"fewer than its {epochs} epochs: add --set search.teacher_lengths=[0.125,0.25,0.5,1]."
         )
     others = (config.labeler.shift,) if search.teacher_shifts is None else search.teacher_shifts
     shifts = [whole_pixels(shape[1:], shift) for shift in (config.teacher.shift, *others)]
@@ -276,7 +277,11 @@ def _courses(lengths: Sequence[float], shifts: Sequence[float]) -> list[Course]:
 
 
 def _in_course(recipe: ClassifierRecipe, course: Course) -> ClassifierRecipe:
-    return replace(recipe, epochs=max(1, round(recipe.epochs * course.length)), shift=course.shift)
+    return replace(recipe, epochs=_epochs(recipe.epochs, course.length), shift=course.shift)
+
+
+def _epochs(whole: int, length: float) -> int:
+    return max(1, round(whole * length))
 
 
 def _member_recipe(config: RunConfig, facts: SourceFacts, flip: bool) -> ClassifierRecipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flashdd.core.record import ComparedRow
-from flashdd.report.svg import INK, SERIES, canvas, to_svg
+from flashdd.report.svg import SERIES, canvas, legend_beside, to_svg
 from flashdd.report.tables import scheme_words
 from flashdd.report.text import accuracy_text, bytes_text
 
@@ -37,7 +37,7 @@ def dots_figure(groups: Sequence[Sequence[ComparedRow]], images: Sequence[str], 
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.set_xlabel("test accuracy, %")
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK, fontsize=9)
+        legend_beside(axes)
         best = max(rows, key=lambda row: row.accuracy.mean)
         return to_svg(
             figure,

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flashdd.core.record import Candidate, Search
 from flashdd.report.files import CurveRow
-from flashdd.report.svg import ACCENT, FAINT, GRID, INK, MUTED, PAPER, SERIES, canvas, to_svg
+from flashdd.report.svg import ACCENT, FAINT, GRID, INK, MUTED, PAPER, SERIES, canvas, legend_beside, to_svg
 from flashdd.report.tables import Row, images_words, scheme_words
 from flashdd.report.text import accuracy_text, bytes_text, labeler_text, percent_text, seconds_text
 
@@ -109,7 +109,7 @@ def curves_figure(curves: Sequence[CurveRow]) -> str:
         axes.margins(x=0.01)
         axes.set_xlabel("training steps")
         axes.set_ylabel("accuracy, %")
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK, fontsize=9)
+        legend_beside(axes)
         return to_svg(
             figure,
             key="curves",

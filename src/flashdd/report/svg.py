@@ -62,6 +62,11 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, figure.subplots()
 
 
+def legend_beside(axes: Axes) -> None:
+    """To the right of the axes, where it hides nothing."""
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK, fontsize=9)
+
+
 def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
     """`figure` as an <svg> element with <title> and <desc>; call it within `canvas`.
 

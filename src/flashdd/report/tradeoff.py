@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flashdd.core.record import ComparedRow
 from flashdd.report.figures import bytes_axis
-from flashdd.report.svg import INK, SERIES, canvas, to_svg
+from flashdd.report.svg import SERIES, canvas, legend_beside, to_svg
 from flashdd.report.tables import scheme_words
 from flashdd.report.text import accuracy_text, bytes_text, short_time_text
 
@@ -93,7 +93,7 @@ def _points(axes: Axes, rows: Sequence[ComparedRow], places: Sequence[float]) ->
         )
     axes.grid(axis="y")
     axes.set_ylabel("test accuracy, %")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK, fontsize=9)
+    legend_beside(axes)
 
 
 def _time_axis(axes: Axes, times: Sequence[float]) -> None:
