@@ -135,7 +135,7 @@ def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
 def test_only_a_teacher_that_is_stopped_early_is_imitated(
     finished: tuple[Path, Record], tmp_path: Path
 ) -> None:
-    config = tiny_config(labeler__tutor="searched", labeler__tutors=3, search__teacher_lengths=[0.5, 1.0])
+    config = tiny_config(search__teacher_lengths=[0.5, 1.0])
     with started(config, tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (context, _):
         half, whole = Course(length=0.5, shift=0.125), Course(length=1.0, shift=0.125)
         nearly = Course(length=0.999, shift=0.125)  # rounds to all epochs

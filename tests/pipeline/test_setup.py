@@ -159,7 +159,25 @@ def test_the_searched_teacher_may_see_images_moved_less_far() -> None:
     assert digits.teacher_recipe.shift == digits.member_recipe.shift == 1 / 8  # one pixel
     assert {setting.shift for setting in digits.teacher_settings} == {1 / 8}
     own = _resolve(_facts(32, 10))
-    assert [setting.shift for setting in own.teacher_settings if setting.temperature == 4] == [1 / 8, 1 / 32]
+    assert list(dict.fromkeys(setting.shift for setting in own.teacher_settings)) == [1 / 8, 1 / 32]
+
+
+def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
+    """By a quarter and a half beside the labeler's own lengths; lengths of equally many epochs are one, the longest."""
+
+    def lengths(side: int, **changes: object) -> list[float]:
+        setup = _resolve(_facts(side, 10), **changes)
+        found = list(dict.fromkeys(setting.length for setting in setup.teacher_settings))
+        assert setup.stops_teacher == (found[0] < 1)
+        return found
+
+    assert lengths(16) == [0.25, 0.5, 1.0]
+    assert lengths(15) == [1.0]
+    assert lengths(15, search__teacher_lengths=[0.5, 1.0]) == [0.5, 1.0]
+    assert lengths(32, search__lengths=[0.1, 0.5, 1.0, 2.0]) == [0.1, 0.25, 0.5, 1.0, 2.0]
+    assert lengths(32, search__teacher_lengths=[1.0]) == [1.0]
+    assert lengths(32, teacher__epochs=2) == [0.5, 1.0]
+    assert lengths(32, teacher__epochs=1) == [1.0]
 
 
 def test_separable_ladders_are_climbed_on_demand() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flashdd.core.errors import ConfigError
 
@@ -137,10 +137,10 @@ class LabelerSection(Section):
     bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8,), min_length=1)
     """of the weights, descending, such as [8, 4, 3, 2]: the first while capacity is searched, then fewer as long as
     students lose nothing"""
-    tutor: Literal["none", "searched"] = "none"
+    tutor: Literal["none", "searched"] = "searched"
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
     the training that the search finds to make the best students, where that is a shorter one than its own"""
-    tutors: int = Field(default=1, ge=1, le=MOST_TUTORS)
+    tutors: int = Field(default=3, ge=1, le=MOST_TUTORS)
     """so many full teachers, from other weights, whose mean they imitate"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""
@@ -153,13 +153,6 @@ class LabelerSection(Section):
         if sorted(set(values), reverse=True) != list(values):
             raise ValueError("needs descending numbers of bits, each once")
         return values
-
-    @field_validator("tutors")
-    @classmethod
-    def _asked_for(cls, value: int, info: ValidationInfo) -> int:
-        if value > 1 and info.data.get("tutor") == "none":
-            raise ValueError('needs labeler.tutor = "searched" beside it: without it nobody is imitated')
-        return value
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -177,7 +170,7 @@ class SearchSection(Section):
     lengths: tuple[float, ...] = (1.0,)
     """factors on a labeler's epochs of training, each with a schedule of its own"""
     teacher_lengths: tuple[float, ...] | None = None
-    """the same of the full teacher; by default `lengths`"""
+    """the same of the full teacher; by default `lengths`, and from 16 pixels on a quarter and a half as well"""
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)

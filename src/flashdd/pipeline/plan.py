@@ -64,7 +64,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
         (
             "capacity",
-            f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_imitating(config)}"
+            f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_imitating(setup)}"
             f"{', their refits and ensembles,' if _variants(setup) else ''} and {most} proxy students",
         ),
         ("artifact", "pack images and labeler"),
@@ -80,8 +80,9 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     ]
 
 
-def _imitating(config: RunConfig) -> str:
-    if config.labeler.tutor == "none":
+def _imitating(setup: Setup) -> str:
+    config = setup.config
+    if config.labeler.tutor == "none" or not setup.stops_teacher:
         return ""
     count = config.labeler.tutors
     whom = config.teacher.name if count == 1 else f"the mean of {count} {config.teacher.name}"

@@ -244,7 +244,7 @@ def _unsearched(setup: Setup) -> list[str]:
     if len({setting.length for setting in setup.teacher_settings}) == 1:
         notes.append(
             "The full teacher's training length was not searched (search.teacher_lengths): stopped early it may make "
-            "better labels."
+            "better labels, and be worth imitating."
         )
     if setup.member_recipe.shift not in {setting.shift for setting in setup.teacher_settings}:
         notes.append(
@@ -256,7 +256,7 @@ def _unsearched(setup: Setup) -> list[str]:
 
 def unimitated(setup: Setup, capacity: SearchResult) -> list[str]:
     """That nobody is imitated, where that was asked for."""
-    asked = setup.config.labeler.tutor != "none"
+    asked = setup.config.labeler.tutor != "none" and setup.stops_teacher
     return [NOT_IMITATED] if asked and capacity.tutor is None else []
 
 

@@ -166,11 +166,11 @@ def teacher_search(
 def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDesign | None:
     """Whom the run's labelers imitate: the teacher in the course that its search chose, or nobody.
 
-    Nobody where the search chose the whole training, too: one trained so long is a worse tutor than the classes
-    themselves (docs/LOG.md, 2026-11-28).
+    Nobody where the search chose the whole training, too, or tried no other: one trained so long is a worse tutor than
+    the classes themselves (docs/LOG.md, 2026-11-28).
     """
     labeler = context.setup.config.labeler
-    if labeler.tutor == "none":
+    if labeler.tutor == "none" or not context.setup.stops_teacher:
         return None
     course = searched().choice.setting.course
     epochs = context.setup.teacher_at(course).epochs

@@ -26,6 +26,10 @@ from flashdd.training.classifier import ClassifierRecipe, whole_pixels
 from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
+_SHORT_LENGTHS = (0.25, 0.5)
+_SHORT_FROM = 16
+"""Pixels of a side from which a teacher that is stopped so early is tried by default: on digits, 8 pixels, the whole
+training makes the best students."""
 FOREIGN = "foreign"
 Shape = tuple[int, int, int]
 
@@ -80,6 +84,14 @@ class Setup:
             epochs=own.epochs if epochs is None else epochs,
             shift=own.shift if shift is None else whole_pixels(self.facts.shape[1:], shift),
             cycles=cycles,
+        )
+
+    @property
+    def stops_teacher(self) -> bool:
+        """Whether the teacher's search tries trainings of fewer epochs than its own."""
+        return any(
+            self.teacher_at(setting.course).epochs < self.teacher_recipe.epochs
+            for setting in self.teacher_settings
         )
 
     @property
@@ -184,7 +196,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         budget_bytes=budget,
         max_macs=max_macs,
         families=labeler_families(config, yardstick, room),
-        settings=_settings(config, protocol, _courses(config.search.lengths, [member_recipe.shift])),
+        settings=_settings(config, protocol, _labeler_courses(config, member_recipe)),
         teacher_settings=_settings(config, protocol, _teacher_courses(config, shape)),
         variants=variants_of(config, room),
         member_recipe=member_recipe,
@@ -257,23 +269,25 @@ def _settings(config: RunConfig, protocol: Protocol, courses: Sequence[Course]) 
     )
 
 
+def _labeler_courses(config: RunConfig, recipe: ClassifierRecipe) -> list[Course]:
+    return _courses(config.search.lengths, [recipe.shift], recipe.epochs)
+
+
 def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     search = config.search
-    lengths = search.teacher_lengths or search.lengths
-    epochs = config.teacher.epochs
-    if config.labeler.tutor != "none" and _epochs(epochs, min(lengths)) >= epochs:
-        raise ConfigError(
-            "labeler.tutor: networks imitate a teacher that is stopped early, and no length is searched that leaves "
-            f"fewer than its {epochs} epochs: add --set search.teacher_lengths=[0.125,0.25,0.5,1]."
-        )
+    more = _SHORT_LENGTHS if min(shape[1:]) >= _SHORT_FROM else ()
+    lengths = search.teacher_lengths or sorted({*search.lengths, *more})
     others = (config.labeler.shift,) if search.teacher_shifts is None else search.teacher_shifts
     shifts = [whole_pixels(shape[1:], shift) for shift in (config.teacher.shift, *others)]
-    return _courses(lengths, shifts)
+    return _courses(lengths, shifts, config.teacher.epochs)
 
 
-def _courses(lengths: Sequence[float], shifts: Sequence[float]) -> list[Course]:
-    """Every length at every shift, the first shift first."""
-    return [Course(length=length, shift=shift) for shift in dict.fromkeys(shifts) for length in lengths]
+def _courses(lengths: Sequence[float], shifts: Sequence[float], epochs: int) -> list[Course]:
+    """Every length at every shift, the first shift first; of lengths that round to equally many epochs the longest."""
+    different = {_epochs(epochs, length): length for length in lengths}
+    return [
+        Course(length=length, shift=shift) for shift in dict.fromkeys(shifts) for length in different.values()
+    ]
 
 
 def _in_course(recipe: ClassifierRecipe, course: Course) -> ClassifierRecipe:
