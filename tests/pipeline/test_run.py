@@ -282,13 +282,18 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
     )
     record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
     assert record.teacher_search is not None
+    assert record.capacity is not None
     taught = record.teacher_search.candidates[record.teacher_search.chosen]
     tutor = record.labeler.tutor
     assert tutor is not None
     assert tutor.name == "convnet-2-w8"
     assert [tutor.epochs, tutor.shift, tutor.num_networks] == [taught.epochs, taught.shift, 2]
     assert "imitates the mean of 2 convnet-2-w8 after" in (tmp_path / "out" / "report.html").read_text()
+    shipped = load(tmp_path / "out" / "artifact").provenance["labeler"]
+    chosen = record.capacity.candidates[record.capacity.chosen]
+    assert shipped == {"epochs": chosen.epochs, "shift": chosen.shift, "tutor": tutor.model_dump(mode="json")}
     assert finished[1].labeler.tutor is None
+    assert "tutor" not in load(finished[0] / "artifact").provenance["labeler"]
 
 
 def test_a_run_ships_what_its_search_chose(

@@ -20,7 +20,7 @@ from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult, design_of
 from flashdd.pipeline.setup import Setup
 
-_REVISION = 3
+_REVISION = 4
 
 
 def artifact_stage(
@@ -38,7 +38,7 @@ def artifact_stage(
         views=setup.protocol.views,
         augmentation_seed=setup.config.views.augmentation_seed,
         protocol=setup.protocol.to_json(),
-        provenance=_provenance(setup, data),
+        provenance=_provenance(setup, data, capacity),
         figures={},
         title=setup.config.title or f"{data.name}, {setup.num_images // data.num_classes} images per class",
     )
@@ -85,7 +85,7 @@ def publish(content: ArtifactContent, figures: dict[str, Any], folder: Path) -> 
     write_artifact(replace(content, figures=figures), folder)
 
 
-def _provenance(setup: Setup, data: RealDataset) -> dict[str, Any]:
+def _provenance(setup: Setup, data: RealDataset, capacity: SearchResult) -> dict[str, Any]:
     config = setup.config
     return {
         "flashdd": __version__,
@@ -99,11 +99,27 @@ def _provenance(setup: Setup, data: RealDataset) -> dict[str, Any]:
         },
         "images": {"method": setup.method, "ipc": setup.ipc, "settings": image_settings(setup)},
         "teacher": config.teacher.name,
+        "labeler": _training(setup, capacity),
         "student": setup.student,
         "precision": config.precision,
         "label_column": config.data.label_column,
         "seed": config.seed,
     }
+
+
+def _training(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
+    """Of the labeler's networks, and whom they imitate."""
+    course = capacity.choice.setting.course
+    return {"epochs": setup.member_at(course).epochs, "shift": course.shift, **tutor_facts(setup, capacity)}
+
+
+def tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
+    """Nothing where nobody is imitated."""
+    if capacity.tutor is None:
+        return {}
+    tutor = capacity.tutor
+    facts = {"epochs": tutor.epochs, "shift": tutor.shift, "num_networks": tutor.copies}
+    return {"tutor": {"name": setup.config.teacher.name, **facts}}
 
 
 def image_settings(setup: Setup) -> dict[str, Any]:

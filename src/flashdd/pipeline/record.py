@@ -13,7 +13,7 @@ from flashdd.labels import catalog
 from flashdd.labels.flash.labeler import Labeler
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
-from flashdd.pipeline.package import teacher_bytes
+from flashdd.pipeline.package import teacher_bytes, tutor_facts
 from flashdd.pipeline.real import Network, tutor_tabled
 from flashdd.pipeline.search import NOT_IMITATED, SearchResult
 from flashdd.pipeline.setup import Setup
@@ -196,16 +196,8 @@ def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dic
         "bytes_ratio": made["label_bytes"] / setup.reference.bytes,
         "macs_ratio": setup.reference.macs / made["macs"],
         "backend": Labeler.backend,
-        **_tutor_facts(setup, capacity),
+        **tutor_facts(setup, capacity),
     }
-
-
-def _tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
-    if capacity.tutor is None:
-        return {}
-    tutor = capacity.tutor
-    facts = {"epochs": tutor.epochs, "shift": tutor.shift, "num_networks": tutor.copies}
-    return {"tutor": {"name": setup.config.teacher.name, **facts}}
 
 
 def _choice_seconds(students: list[dict[str, Any]]) -> dict[str, float]:
