@@ -54,15 +54,15 @@ def test_a_teacher_was_trained_before_but_not_at_other_lengths() -> None:
 def test_a_tutor_labels_once_or_at_every_step_of_every_training() -> None:
     rows = [_row(), _row(bits=4), _row(num_members=3), _row(name="b", epochs=4)]
     one = {"epochs": 5, "copies": 1}
-    assert tutor_flops(rows, WORK, 1000, **one, tabled=True) == 2 * 1000 * 100 * 8
-    assert tutor_flops(rows, WORK, 1000, **one, tabled=False) == 2 * 1000 * 100 * (3 * 2 + 4)
+    assert tutor_flops(rows, WORK, 1000, **one, views=8) == 2 * 1000 * 100 * 8
+    assert tutor_flops(rows, WORK, 1000, **one, views=None) == 2 * 1000 * 100 * (3 * 2 + 4)
 
 
 def test_every_tutor_but_the_first_is_trained_for_it() -> None:
     rows, three = [_row()], {"epochs": 5, "copies": 3}
     trained = 2 * 6 * 1000 * 100 * 5
-    assert tutor_flops(rows, WORK, 1000, **three, tabled=True) == 3 * 2 * 1000 * 100 * 8 + trained
-    assert tutor_flops(rows, WORK, 1000, **three, tabled=False) == 3 * 2 * 1000 * 100 * 2 + trained
+    assert tutor_flops(rows, WORK, 1000, **three, views=8) == 3 * 2 * 1000 * 100 * 8 + trained
+    assert tutor_flops(rows, WORK, 1000, **three, views=None) == 3 * 2 * 1000 * 100 * 2 + trained
 
 
 def test_a_training_at_another_shift_is_another_training() -> None:

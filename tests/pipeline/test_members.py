@@ -24,7 +24,7 @@ from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.table import TableSource
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import Design, TutorDesign, labeler_stage, rounded, single
-from flashdd.pipeline.real import network_stage
+from flashdd.pipeline.real import network_stage, tutor_epochs
 from flashdd.pipeline.search import SearchResult, tutor_of
 from flashdd.pipeline.start import started
 from flashdd.training.classifier import ClassifierRecipe
@@ -144,6 +144,15 @@ def test_only_a_teacher_that_is_stopped_early_is_imitated(
         )
         assert tutor_of(context, lambda: _chosen(whole)) is None
         assert tutor_of(context, lambda: _chosen(nearly)) is None
+
+
+def test_tutors_label_no_more_views_than_a_labelers_network_is_trained_on(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    for passes, views in ((1_600, 4), (1_000_000, 8)):
+        config, cache = tiny_config(labeler__image_passes=passes), finished[0].parent / "cache"
+        with started(config, tmp_path / "out", cache=cache, progress=None) as (context, _):
+            assert tutor_epochs(context) == views
 
 
 def _chosen(course: Course) -> SearchResult:

@@ -11,7 +11,6 @@ from flashdd.models.count import reference
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import LOSSLESS_BITS
-from flashdd.pipeline.real import TUTOR_EPOCHS
 
 _FORWARD = 2
 """Operations of a multiply-accumulate."""
@@ -72,18 +71,24 @@ def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: 
 
 
 def tutor_flops(
-    rows: Iterable[Mapping[str, Any]], work: Workload, macs: int, *, epochs: int, copies: int, tabled: bool
+    rows: Iterable[Mapping[str, Any]],
+    work: Workload,
+    macs: int,
+    *,
+    epochs: int,
+    copies: int,
+    views: int | None,
 ) -> int:
     """Operations of `copies` tutors of so many `macs` per image that label the real images for the networks of `rows`,
     and of the training of all but the first, which the teacher's search has trained, for `epochs`.
 
-    tabled: they label once for all networks; else at every step of every training.
+    views: of every image, which they label once for all networks; None: they label at every step of every training.
     """
     asked: dict[tuple[str, float, float], int] = {}
     for row in rows:
         network = row["name"], row["epochs"], row["shift"]
         asked[network] = max(asked.get(network, 0), row["epochs"] * row["num_members"])
-    passes = _FORWARD * copies * (TUTOR_EPOCHS if tabled else sum(asked.values()))
+    passes = _FORWARD * copies * (sum(asked.values()) if views is None else views)
     return macs * work.train * (passes + _TRAIN * (copies - 1) * epochs)
 
 

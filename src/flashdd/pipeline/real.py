@@ -38,9 +38,8 @@ from flashdd.training.normalize import Normalized
 _DATA_REVISION = 1
 NETWORK_REVISION = 2
 _TUTOR_REVISION = 1
-TUTOR_EPOCHS = 8
-"""Views of every real image that tutors label; longer trainings see them again. There are 18 of an image that moves
-by a pixel at most and may be mirrored."""
+_TUTOR_EPOCHS = 8
+"""There are 18 views of an image that moves by a pixel at most and may be mirrored."""
 TUTOR_TEMPERATURE = 4.0
 
 
@@ -171,7 +170,11 @@ def network_stage(
             "seed": seed,
             "precision": context.setup.config.precision,
             **own_part("model", name),
-            **({"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": TUTOR_EPOCHS} if tutors else {}),
+            **(
+                {"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": tutor_epochs(context)}
+                if tutors
+                else {}
+            ),
         },
         inputs={
             "data": data.content_hash,
@@ -184,24 +187,25 @@ def network_stage(
 
 
 def tutor_stage(context: Context, tutors: Sequence[Network], recipe: ClassifierRecipe) -> StageResult:
-    """The mean of the tutors' logits on the first `TUTOR_EPOCHS` views of every real training image, moved as `recipe`
+    """The mean of the tutors' logits on the first `tutor_epochs` views of every real training image, moved as `recipe`
     says.
 
     One table for all networks that imitate them. Where it would be too big the stage is empty: the labels then come
     from the tutors themselves, at every step.
     """
     data, seed, name = tutors[0].data, _tutor_seed(context), tutors[0].name
+    epochs = tutor_epochs(context)
     spec = _real_views(data, recipe)
 
     def make(work: StageWork) -> dict[str, Any]:
-        if tutor_tabled(data, recipe):
-            total = TUTOR_EPOCHS * len(data.train.labels)
+        if tutor_tabled(context, data, recipe):
+            total = epochs * len(data.train.labels)
             context.progress.start(f"{name} labels the real images", total)
             views = ViewMaker(data.train.images, spec, seed=seed, device=context.device)
             labels = make_labels(
                 _committee(tutors),
                 views,
-                epochs=TUTOR_EPOCHS,
+                epochs=epochs,
                 num_classes=data.num_classes,
                 on_chunk=work.step,
             )
@@ -212,16 +216,22 @@ def tutor_stage(context: Context, tutors: Sequence[Network], recipe: ClassifierR
     return context.shared.make(
         f"tutor-{name}",
         revision=_TUTOR_REVISION,
-        config={"views": spec.to_json(), "augmentation_seed": seed, "epochs": TUTOR_EPOCHS},
+        config={"views": spec.to_json(), "augmentation_seed": seed, "epochs": epochs},
         inputs={**_hashes("network", tutors), "data": data.content_hash},
         build=make,
     )
 
 
-def tutor_tabled(data: RealDataset, recipe: ClassifierRecipe) -> bool:
+def tutor_epochs(context: Context) -> int:
+    """Views of every real image that tutors label: no more than a labeler's network of the run is trained on. Longer
+    trainings see them again."""
+    return min(_TUTOR_EPOCHS, context.setup.member_recipe.epochs)
+
+
+def tutor_tabled(context: Context, data: RealDataset, recipe: ClassifierRecipe) -> bool:
     """Whether a tutor's labels of the real images are made beforehand."""
     size = {"num_images": len(data.train.labels), "num_classes": data.num_classes}
-    return tabled(_real_views(data, recipe), epochs=TUTOR_EPOCHS, **size)
+    return tabled(_real_views(data, recipe), epochs=tutor_epochs(context), **size)
 
 
 def _real_views(data: RealDataset, recipe: ClassifierRecipe) -> ViewSpec:
@@ -243,7 +253,7 @@ def _imitated(context: Context, tutors: Sequence[Network], recipe: ClassifierRec
     net = _committee(tutors).to(context.device) if table is None else None
     labels = Labels(num_classes=tutors[0].data.num_classes, table=table, net=net)
     source = labels.source(temperature=TUTOR_TEMPERATURE)
-    return Tutor(source=source, augmentation_seed=_tutor_seed(context), epochs=TUTOR_EPOCHS)
+    return Tutor(source=source, augmentation_seed=_tutor_seed(context), epochs=tutor_epochs(context))
 
 
 def _tutor_seed(context: Context) -> int:

@@ -14,7 +14,7 @@ from flashdd.labels.flash.labeler import Labeler
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 from flashdd.pipeline.package import teacher_bytes, tutor_facts
-from flashdd.pipeline.real import Network, tutor_tabled
+from flashdd.pipeline.real import Network, tutor_epochs, tutor_tabled
 from flashdd.pipeline.search import NOT_IMITATED, SearchResult
 from flashdd.pipeline.setup import Setup
 
@@ -64,7 +64,7 @@ def build_record(
             "accuracy": teacher.accuracy("test"),
         },
         "teacher_search": _search(teacher_search, work, trained=setup.teacher_recipe.shift),
-        "capacity": _search(capacity, work, beside=_tutor_flops(setup, data, capacity, work)),
+        "capacity": _search(capacity, work, beside=_tutor_flops(context, data, capacity, work)),
         "labeler": _labeler(setup, capacity, artifact),
         "throughput": [throughput],
         "students": rows,
@@ -166,17 +166,19 @@ def _search(
     }
 
 
-def _tutor_flops(setup: Setup, data: RealDataset, capacity: SearchResult, work: Workload) -> int:
+def _tutor_flops(context: Context, data: RealDataset, capacity: SearchResult, work: Workload) -> int:
     """Of the labels that the candidates imitated; the first tutor's training is part of the teacher's search."""
     if capacity.tutor is None:
         return 0
+    setup = context.setup
+    tabled = tutor_tabled(context, data, setup.member_recipe)
     return tutor_flops(
         capacity.facts,
         work,
         setup.teacher_size.macs,
         epochs=capacity.tutor.epochs,
         copies=capacity.tutor.copies,
-        tabled=tutor_tabled(data, setup.member_recipe),
+        views=tutor_epochs(context) if tabled else None,
     )
 
 

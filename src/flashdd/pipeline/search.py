@@ -32,7 +32,7 @@ from flashdd.labels.flash.capacity import (
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
-from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_TEMPERATURE, Network
+from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_TEMPERATURE, Network, tutor_epochs
 from flashdd.pipeline.setup import Setup
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
@@ -206,7 +206,7 @@ def capacity_search(
     if tutor:
         networks = tutor.networks(context, data)
         inputs["tutor"] = " ".join(network.stage.hash for network in networks)
-        inputs["imitation"] = f"{TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
+        inputs["imitation"] = f"{TUTOR_TEMPERATURE} {tutor_epochs(context)}"
     found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
     return replace(found, tutor=tutor)
 
