@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from flashdd.core.files import read_json
 from flashdd.core.record import Record
 from flashdd.data.dataset import RealDataset
+from flashdd.data.sources import check_source
 from flashdd.data.views import ViewBatch
 from flashdd.labels import table
 from flashdd.labels.flash.capacity import Candidate, Course, Measured, Rung, Setting
@@ -24,8 +26,9 @@ from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.table import TableSource
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import Design, TutorDesign, labeler_stage, rounded, single
-from flashdd.pipeline.real import network_stage, tutor_epochs
-from flashdd.pipeline.search import SearchResult, tutor_of
+from flashdd.pipeline.real import network_stage, tabled_epochs
+from flashdd.pipeline.search import SearchResult, tutor_of, unimitated
+from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
 from flashdd.training.classifier import ClassifierRecipe
 from flashdd.training.losses import kl_divergence, soft_targets
@@ -137,22 +140,48 @@ def test_only_a_teacher_that_is_stopped_early_is_imitated(
 ) -> None:
     config = tiny_config(search__teacher_lengths=[0.5, 1.0])
     with started(config, tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (context, _):
-        half, whole = Course(length=0.5, shift=0.125), Course(length=1.0, shift=0.125)
-        nearly = Course(length=0.999, shift=0.125)  # rounds to all epochs
+        half, whole, twice = (Course(length=length, shift=0.125) for length in (0.5, 1.0, 2.0))
         assert tutor_of(context, lambda: _chosen(half)) == TutorDesign(
             epochs=context.setup.teacher_at(half).epochs, shift=0.125, copies=3
         )
         assert tutor_of(context, lambda: _chosen(whole)) is None
-        assert tutor_of(context, lambda: _chosen(nearly)) is None
+        assert tutor_of(context, lambda: _chosen(twice)) is None
 
 
-def test_tutors_label_no_more_views_than_a_labelers_network_is_trained_on(
-    finished: tuple[Path, Record], tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"search__teacher_lengths": [0.5, 1.0]}, "makes the best students after its whole training"),
+        ({}, r"shorter than 2 epochs is tried \(search.teacher_lengths\)"),
+        (
+            {"teacher__epochs": 1, "search__teacher_lengths": [0.5, 1.0]},
+            r"shorter than 1 epoch .*teacher.epochs",
+        ),
+        ({"labeler__tutor": "none"}, None),
+    ],
+)
+def test_a_note_says_why_nobody_is_imitated(changes: dict[str, object], told: str | None) -> None:
+    config = tiny_config(**changes)
+    setup = resolve(config, check_source(source_options(config)))
+    notes = unimitated(setup, None)
+    assert len(notes) == (told is not None)
+    assert told is None or re.search(told, notes[0])
+    assert unimitated(setup, _TUTOR) == []
+
+
+def test_a_table_has_the_views_that_are_asked_for_and_a_longer_one_teaches_the_same(
+    opened: tuple[Context, RealDataset], tmp_path: Path
 ) -> None:
-    for passes, views in ((1_600, 4), (1_000_000, 8)):
-        config, cache = tiny_config(labeler__image_passes=passes), finished[0].parent / "cache"
-        with started(config, tmp_path / "out", cache=cache, progress=None) as (context, _):
-            assert tutor_epochs(context) == views
+    context, data = opened
+    two, nine = (context.setup.member_with(epochs=epochs) for epochs in (2, 9))
+    assert [tabled_epochs(context, recipe) for recipe in (two, nine)] == [2, 8]
+    config = tiny_config(search__lengths=[1.0, 2.0])
+    with started(config, tmp_path / "again", cache=tmp_path / "cache", progress=None) as (other, same):
+        assert tabled_epochs(other, two) == 4
+        imitator = replace(_IMITATOR, epochs=2)
+        longer, shorter = labeler_stage(other, same, imitator), labeler_stage(context, data, imitator)
+        assert labeler_bytes(longer.open()) == labeler_bytes(shorter.open())
+        assert longer.parts[0].hash == shorter.parts[0].hash
 
 
 def _chosen(course: Course) -> SearchResult:

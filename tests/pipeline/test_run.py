@@ -32,7 +32,9 @@ from flashdd.core.record import Record
 from flashdd.labels.flash.capacity import Candidate
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline.plan import plan
+from flashdd.pipeline.record import caveats
 from flashdd.pipeline.run import run
+from flashdd.pipeline.start import started
 from flashdd.pipeline.train import train_from_artifact
 
 
@@ -277,9 +279,8 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
         labeler__image_passes=400,
     )
     told = [stage["what"] for stage in plan(config)["stages"]]
-    assert any(
-        "which imitate the mean of 2 convnet-2-w8 in the training that its search" in what for what in told
-    )
+    assert any("which imitate the mean of 2 convnet-2-w8 (1 of them trained for it)" in what for what in told)
+    assert any("3 other trainings of it: 1 epoch (images move" in what for what in told)
     record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
     assert record.teacher_search is not None
     assert record.capacity is not None
@@ -289,11 +290,43 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
     assert tutor.name == "convnet-2-w8"
     assert [tutor.epochs, tutor.shift, tutor.num_networks] == [taught.epochs, taught.shift, 2]
     assert "imitates the mean of 2 convnet-2-w8 after" in (tmp_path / "out" / "report.html").read_text()
-    shipped = load(tmp_path / "out" / "artifact").provenance["labeler"]
+    shipped = load(tmp_path / "out" / "artifact").provenance["labeler_training"]
     chosen = record.capacity.candidates[record.capacity.chosen]
     assert shipped == {"epochs": chosen.epochs, "shift": chosen.shift, "tutor": tutor.model_dump(mode="json")}
     assert finished[1].labeler.tutor is None
-    assert "tutor" not in load(finished[0] / "artifact").provenance["labeler"]
+    assert "tutor" not in load(finished[0] / "artifact").provenance["labeler_training"]
+
+
+@pytest.mark.parametrize(
+    ("schemes", "told"),
+    [
+        ({"teacher@published", "hard"}, True),
+        ({"teacher@published", "stored@4bit-by-labeler"}, True),
+        ({"teacher@published", "stored@4bit"}, False),
+        ({"teacher@searched"}, False),
+        ({"stored@4bit-by-labeler", "hard"}, False),
+    ],
+)
+def test_where_no_row_has_the_searched_teacher_a_note_says_so(
+    schemes: set[str], told: bool, finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    config, cache = tiny_config(search__teacher_lengths=[0.5, 1.0]), finished[0].parent / "cache"
+    with started(config, tmp_path / "out", cache=cache, progress=None) as (context, data):
+        notes = caveats(context, data, schemes)
+        assert any("training length was not searched" in note for note in notes) == told
+
+
+def test_from_sixteen_pixels_on_labelers_imitate_by_default(tmp_path: Path) -> None:
+    larger = {"data__resolution": 16, "labeler__max_macs": 40_000, "protocol__image_passes": 100}
+    record = run(tiny_config(teacher__epochs=4, **larger), tmp_path / "out", cache=tmp_path / "cache")
+    assert record.config["resolved"]["teacher_lengths"] == [0.25, 0.5, 1.0]
+    assert record.teacher_search is not None
+    tried = record.teacher_search.candidates
+    assert {2, 4} <= {candidate.epochs for candidate in tried}
+    stopped = tried[record.teacher_search.chosen].epochs < 4
+    assert (record.labeler.tutor is not None) == stopped
+    assert any(note.startswith("labeler.tutor") for note in record.notes) != stopped
+    assert record.labeler.tutor is None or record.labeler.tutor.num_networks == 3
 
 
 def test_a_run_ships_what_its_search_chose(

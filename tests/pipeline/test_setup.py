@@ -178,6 +178,9 @@ def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
     assert lengths(32, search__teacher_lengths=[1.0]) == [1.0]
     assert lengths(32, teacher__epochs=2) == [0.5, 1.0]
     assert lengths(32, teacher__epochs=1) == [1.0]
+    assert lengths(32, teacher__epochs=2, search__teacher_lengths=[0.5, 1.0, 1.2]) == [0.5, 1.0]
+    rounded = _resolve(_facts(32, 10), labeler__image_passes=1, search__lengths=[0.5, 1.0, 1.4])
+    assert {setting.length for setting in rounded.settings} == {1.0}
 
 
 def test_separable_ladders_are_climbed_on_demand() -> None:

@@ -139,9 +139,10 @@ class LabelerSection(Section):
     students lose nothing"""
     tutor: Literal["none", "searched"] = "searched"
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
-    the training that the search finds to make the best students, where that is a shorter one than its own"""
+    the training that the search finds to make the best students, where that is a shorter one than its own (of images
+    below 16 pixels no shorter one is tried unless `search.teacher_lengths` says so)"""
     tutors: int = Field(default=3, ge=1, le=MOST_TUTORS)
-    """so many full teachers, from other weights, whose mean they imitate"""
+    """so many full teachers, from other weights, whose mean they imitate, if they imitate any"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""
     max_members: int = Field(default=1, ge=1, le=1000)
@@ -170,7 +171,8 @@ class SearchSection(Section):
     lengths: tuple[float, ...] = (1.0,)
     """factors on a labeler's epochs of training, each with a schedule of its own"""
     teacher_lengths: tuple[float, ...] | None = None
-    """the same of the full teacher; by default `lengths`, and from 16 pixels on a quarter and a half as well"""
+    """the same of the full teacher; by default `lengths`, and from 16 pixels of the shorter side on a quarter and a half
+    as well"""
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)

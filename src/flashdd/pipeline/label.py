@@ -11,10 +11,10 @@ from flashdd.core.errors import OutputError, UsageError
 from flashdd.core.progress import Progress
 from flashdd.data.sources import check_source
 from flashdd.pipeline.distill import images_stage, open_images
-from flashdd.pipeline.package import artifact_stage, publish
+from flashdd.pipeline.package import artifact_stage, publish, tutor_facts
 from flashdd.pipeline.real import teacher_network
-from flashdd.pipeline.record import caveats, unimitated
-from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of
+from flashdd.pipeline.record import caveats
+from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of, unimitated
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
 
@@ -25,11 +25,11 @@ def label(
     """Search a labeler for the image set whose path is `config.images.method`, and write both to OUT/artifact.
 
     A teacher, trained on the real data or taken from the cache, checks that labels mean the classes that they should:
-    DataError where another assignment agrees clearly better. With `labeler.tutor` it is also searched for the training
-    in which the labeler imitates it. Returns {"artifact", "name", "bits", "num_members",
-    "bytes", "bytes_ratio", "macs_ratio", "temperature", "accuracy" (the labeler's own, on test), "notes"}. Raises
-    UsageError where no path is given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on
-    from them.
+    DataError where another assignment agrees clearly better. Where trainings shorter than its own are tried
+    (`search.teacher_lengths`) it is also searched for the one in which the labeler imitates it. Returns
+    {"artifact", "name", "bits", "num_members", "bytes", "bytes_ratio", "macs_ratio", "temperature", "accuracy" (the
+    labeler's own, on test), "tutor" (as in a record, where there is one), "notes"}. Raises UsageError where no path is
+    given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on from them.
     """
     if not resolve(config, check_source(source_options(config))).foreign:
         raise UsageError(
@@ -64,5 +64,6 @@ def label(
             "macs_ratio": setup.reference.macs / made["macs"],
             "temperature": capacity.choice.setting.temperature,
             "accuracy": made["accuracy"],
-            "notes": [*notes, *caveats(context, data, ()), *unimitated(setup, capacity)],
+            **tutor_facts(setup, capacity),
+            "notes": [*notes, *caveats(context, data, ()), *unimitated(setup, tutor)],
         }

@@ -99,7 +99,7 @@ def _provenance(setup: Setup, data: RealDataset, capacity: SearchResult) -> dict
         },
         "images": {"method": setup.method, "ipc": setup.ipc, "settings": image_settings(setup)},
         "teacher": config.teacher.name,
-        "labeler": _training(setup, capacity),
+        "labeler_training": _training(setup, capacity),
         "student": setup.student,
         "precision": config.precision,
         "label_column": config.data.label_column,

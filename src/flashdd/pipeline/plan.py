@@ -61,7 +61,10 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ("teacher", f"train {config.teacher.name} for {_training(setup, setup.teacher_recipe)}"),
         ("images", f"{setup.num_images} images by {setup.method}, IPC {setup.ipc or 'uneven'}"),
         ("labels", f"{epochs * setup.num_images:,} views labeled by the teacher"),
-        ("teacher-search", f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps)"),
+        (
+            "teacher-search",
+            f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps){_retrained(setup)}",
+        ),
         (
             "capacity",
             f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_imitating(setup)}"
@@ -80,12 +83,24 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     ]
 
 
+def _retrained(setup: Setup) -> str:
+    """The teacher's trainings beside its own, each of which labels the views anew."""
+    own = setup.published.course
+    others = [course for course in dict.fromkeys(s.course for s in setup.teacher_settings) if course != own]
+    if not others:
+        return ""
+    told = "; ".join(_training(setup, setup.teacher_at(course)) for course in others)
+    number = counted(len(others), "other training")
+    return f" of the teacher and, as far as they make better ones, of {number} of it: {told}"
+
+
 def _imitating(setup: Setup) -> str:
-    config = setup.config
+    config, count = setup.config, setup.config.labeler.tutors
     if config.labeler.tutor == "none" or not setup.stops_teacher:
         return ""
-    count = config.labeler.tutors
-    whom = config.teacher.name if count == 1 else f"the mean of {count} {config.teacher.name}"
+    whom = config.teacher.name
+    if count > 1:
+        whom = f"the mean of {count} {whom} ({count - 1} of them trained for it)"
     return f", which imitate {whom} in the training that its search chooses, where that is a short one,"
 
 

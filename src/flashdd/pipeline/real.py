@@ -38,8 +38,9 @@ from flashdd.training.normalize import Normalized
 _DATA_REVISION = 1
 NETWORK_REVISION = 2
 _TUTOR_REVISION = 1
-_TUTOR_EPOCHS = 8
-"""There are 18 views of an image that moves by a pixel at most and may be mirrored."""
+TUTOR_EPOCHS = 8
+"""Views of every real image that tutors label at most; longer trainings see them again. There are 18 of an image that
+moves by a pixel at most and may be mirrored."""
 TUTOR_TEMPERATURE = 4.0
 
 
@@ -136,6 +137,7 @@ def network_stage(
     seed = derive(context.setup.config.seed, "network", *keys)
     num_images = len(data.train.labels)
     ends = recipe.ends(num_images)
+    imitation = {"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": TUTOR_EPOCHS} if tutors else {}
 
     def make(work: StageWork) -> list[dict[str, float]]:
         net = build(name, num_classes=data.num_classes, shape=data.shape, seed=derive(seed, "initialization"))
@@ -170,11 +172,7 @@ def network_stage(
             "seed": seed,
             "precision": context.setup.config.precision,
             **own_part("model", name),
-            **(
-                {"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": tutor_epochs(context)}
-                if tutors
-                else {}
-            ),
+            **imitation,
         },
         inputs={
             "data": data.content_hash,
@@ -187,14 +185,14 @@ def network_stage(
 
 
 def tutor_stage(context: Context, tutors: Sequence[Network], recipe: ClassifierRecipe) -> StageResult:
-    """The mean of the tutors' logits on the first `tutor_epochs` views of every real training image, moved as `recipe`
-    says.
+    """The mean of the tutors' logits on the first `tabled_epochs` views of every real training image, moved as
+    `recipe` says.
 
     One table for all networks that imitate them. Where it would be too big the stage is empty: the labels then come
     from the tutors themselves, at every step.
     """
     data, seed, name = tutors[0].data, _tutor_seed(context), tutors[0].name
-    epochs = tutor_epochs(context)
+    epochs = tabled_epochs(context, recipe)
     spec = _real_views(data, recipe)
 
     def make(work: StageWork) -> dict[str, Any]:
@@ -222,16 +220,15 @@ def tutor_stage(context: Context, tutors: Sequence[Network], recipe: ClassifierR
     )
 
 
-def tutor_epochs(context: Context) -> int:
-    """Views of every real image that tutors label: no more than a labeler's network of the run is trained on. Longer
-    trainings see them again."""
-    return min(_TUTOR_EPOCHS, context.setup.member_recipe.epochs)
+def tabled_epochs(context: Context, recipe: ClassifierRecipe) -> int:
+    """Views of every real image in the table that `recipe` shares with all shorter trainings of the run's labelers."""
+    return min(TUTOR_EPOCHS, max(recipe.epochs, context.setup.longest_training))
 
 
 def tutor_tabled(context: Context, data: RealDataset, recipe: ClassifierRecipe) -> bool:
     """Whether a tutor's labels of the real images are made beforehand."""
     size = {"num_images": len(data.train.labels), "num_classes": data.num_classes}
-    return tabled(_real_views(data, recipe), epochs=tutor_epochs(context), **size)
+    return tabled(_real_views(data, recipe), epochs=tabled_epochs(context, recipe), **size)
 
 
 def _real_views(data: RealDataset, recipe: ClassifierRecipe) -> ViewSpec:
@@ -253,7 +250,7 @@ def _imitated(context: Context, tutors: Sequence[Network], recipe: ClassifierRec
     net = _committee(tutors).to(context.device) if table is None else None
     labels = Labels(num_classes=tutors[0].data.num_classes, table=table, net=net)
     source = labels.source(temperature=TUTOR_TEMPERATURE)
-    return Tutor(source=source, augmentation_seed=_tutor_seed(context), epochs=tutor_epochs(context))
+    return Tutor(source=source, augmentation_seed=_tutor_seed(context), epochs=TUTOR_EPOCHS)
 
 
 def _tutor_seed(context: Context) -> int:

@@ -14,9 +14,10 @@ from flashdd.labels.flash.labeler import Labeler
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 from flashdd.pipeline.package import teacher_bytes, tutor_facts
-from flashdd.pipeline.real import Network, tutor_epochs, tutor_tabled
-from flashdd.pipeline.search import NOT_IMITATED, SearchResult
+from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
+from flashdd.pipeline.search import SearchResult, unimitated
 from flashdd.pipeline.setup import Setup
+from flashdd.pipeline.storedrows import BY_LABELER
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 _OPTIONAL = ("equal_bytes",)
@@ -80,7 +81,7 @@ def build_record(
             "ship": ship["seconds"],
         },
         "artifact_bytes": artifact_bytes,
-        "notes": [*_notes(context, data, image_stage, rows), *unimitated(setup, capacity)],
+        "notes": [*_notes(context, data, image_stage, rows), *unimitated(setup, capacity.tutor)],
     }
     return Record.model_validate(plain(content))
 
@@ -132,6 +133,8 @@ def resolved_config(setup: Setup, data: RealDataset) -> dict[str, Any]:
         "max_macs": setup.max_macs,
         "member_recipe": setup.member_recipe.to_json(),
         "teacher_recipe": setup.teacher_recipe.to_json(),
+        "teacher_lengths": sorted({setting.length for setting in setup.teacher_settings}),
+        "teacher_shifts": sorted({setting.shift for setting in setup.teacher_settings}),
     }
     return config
 
@@ -178,7 +181,7 @@ def _tutor_flops(context: Context, data: RealDataset, capacity: SearchResult, wo
         setup.teacher_size.macs,
         epochs=capacity.tutor.epochs,
         copies=capacity.tutor.copies,
-        views=tutor_epochs(context) if tabled else None,
+        views=tabled_epochs(context, setup.member_recipe) if tabled else None,
     )
 
 
@@ -232,15 +235,21 @@ def _notes(
     return [*notes, *caveats(context, data, schemes)]
 
 
-def _unsearched(setup: Setup) -> list[str]:
-    """Of the full teacher: dials of its training that may make better labels, and that no search has turned."""
+def _unsearched(setup: Setup, schemes: Collection[str]) -> list[str]:
+    """Of the full teacher: dials of its training that may make better labels, and that no search has turned for one of
+    the schemes."""
+    by_teacher = {scheme for scheme in schemes if scheme.partition("@")[0] in _BY_TEACHER}
+    by_teacher = {scheme for scheme in by_teacher if not scheme.endswith(BY_LABELER)}
+    if not by_teacher:
+        return []
+    tried = setup.teacher_settings if by_teacher - {"teacher@published"} else (setup.published,)
     notes = []
-    if len({setting.length for setting in setup.teacher_settings}) == 1:
+    if len({setting.length for setting in tried}) == 1:
+        dial = "search.teacher_lengths" if setup.teacher_recipe.epochs > 1 else "teacher.epochs"
         notes.append(
-            "The full teacher's training length was not searched (search.teacher_lengths): stopped early it may make "
-            "better labels, and be worth imitating."
+            f"The full teacher's training length was not searched ({dial}): stopped early it may make better labels."
         )
-    if setup.member_recipe.shift not in {setting.shift for setting in setup.teacher_settings}:
+    if setup.member_recipe.shift not in {setting.shift for setting in tried}:
         notes.append(
             f"The labeler's networks were trained on images that move by up to {100 * setup.member_recipe.shift:.1f} % "
             "of their side, and the full teacher was not (search.teacher_shifts): it may make better labels so."
@@ -248,17 +257,9 @@ def _unsearched(setup: Setup) -> list[str]:
     return notes
 
 
-def unimitated(setup: Setup, capacity: SearchResult) -> list[str]:
-    """That nobody is imitated, where that was asked for."""
-    asked = setup.config.labeler.tutor != "none" and setup.stops_teacher
-    return [NOT_IMITATED] if asked and capacity.tutor is None else []
-
-
 def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> list[str]:
     """What a reader of any table of these schemes, made on these data and this device, must know."""
-    notes = []
-    if any(scheme.partition("@")[0] in _BY_TEACHER for scheme in schemes):
-        notes += _unsearched(context.setup)
+    notes = _unsearched(context.setup, schemes)
     if context.setup.protocol.loss.needs_classes:
         notes.append(
             "Hard labels, and stored ones that are no logits, train with cross-entropy: the protocol's loss compares "

@@ -32,16 +32,14 @@ from flashdd.labels.flash.capacity import (
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
-from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_TEMPERATURE, Network, tutor_epochs
+from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
+from flashdd.report.text import counted
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
-NOT_IMITATED = (
-    "labeler.tutor: the teacher makes the best students after its whole training, so the labeler's networks learn the "
-    "classes instead of imitating it."
-)
+_NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
 _STAGE_REVISION = 2
 _SEARCH_REVISION = 4
 
@@ -169,15 +167,31 @@ def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDes
     Nobody where the search chose the whole training, too, or tried no other: one trained so long is a worse tutor than
     the classes themselves (docs/LOG.md, 2026-11-28).
     """
-    labeler = context.setup.config.labeler
-    if labeler.tutor == "none" or not context.setup.stops_teacher:
+    setup = context.setup
+    if setup.config.labeler.tutor == "none":
         return None
-    course = searched().choice.setting.course
-    epochs = context.setup.teacher_at(course).epochs
-    if epochs >= context.setup.teacher_recipe.epochs:  # short lengths of few epochs may round to all of them
-        context.progress.message(NOT_IMITATED)
+    course = searched().choice.setting.course if setup.stops_teacher else setup.published.course
+    epochs = setup.teacher_at(course).epochs
+    if epochs >= setup.teacher_recipe.epochs:  # the whole training, or a longer one
+        context.progress.message(" ".join(unimitated(setup, None)))
         return None
-    return TutorDesign(epochs=epochs, shift=course.shift, copies=labeler.tutors)
+    return TutorDesign(epochs=epochs, shift=course.shift, copies=setup.config.labeler.tutors)
+
+
+def unimitated(setup: Setup, tutor: TutorDesign | None) -> list[str]:
+    """That nobody is imitated, and why, where `labeler.tutor` asked for it."""
+    if tutor or setup.config.labeler.tutor == "none":
+        return []
+    if setup.stops_teacher:
+        return [
+            f"labeler.tutor: the teacher makes the best students after its whole training, {_NOT_IMITATED}"
+        ]
+    whole = setup.teacher_recipe.epochs
+    remedy = "search.teacher_lengths" if whole > 1 else "teacher.epochs"
+    return [
+        f"labeler.tutor: no training of the teacher shorter than {counted(whole, 'epoch')} is tried ({remedy}), "
+        f"{_NOT_IMITATED}"
+    ]
 
 
 def capacity_search(
@@ -206,7 +220,7 @@ def capacity_search(
     if tutor:
         networks = tutor.networks(context, data)
         inputs["tutor"] = " ".join(network.stage.hash for network in networks)
-        inputs["imitation"] = f"{TUTOR_TEMPERATURE} {tutor_epochs(context)}"
+        inputs["imitation"] = f"{TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
     found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
     return replace(found, tutor=tutor)
 

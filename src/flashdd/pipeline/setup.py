@@ -95,6 +95,11 @@ class Setup:
         )
 
     @property
+    def longest_training(self) -> int:
+        """Epochs of a labeler's network in the longest course that is searched."""
+        return max(self.member_at(setting.course).epochs for setting in self.settings)
+
+    @property
     def num_images(self) -> int:
         return sum(self.image_counts)
 
@@ -283,8 +288,9 @@ def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
 
 
 def _courses(lengths: Sequence[float], shifts: Sequence[float], epochs: int) -> list[Course]:
-    """Every length at every shift, the first shift first; of lengths that round to equally many epochs the longest."""
-    different = {_epochs(epochs, length): length for length in lengths}
+    """Every length at every shift, the first shift first; of lengths that round to equally many epochs the longest, but
+    1 for the whole training."""
+    different = {_epochs(epochs, length): length for length in lengths} | {epochs: 1.0}
     return [
         Course(length=length, shift=shift) for shift in dict.fromkeys(shifts) for length in different.values()
     ]

@@ -53,9 +53,9 @@ def ship_classifier(
 ) -> dict[str, Any]:
     """Name, bytes and test accuracy (as packed, int8) of the candidate with the highest validation accuracy.
 
-    Candidates: every rung that the capacity search trained, if one was made; of each family, the widest network within
-    `artifact_bytes` that costs no more multiply-accumulates than the teacher, trained as the members are; and the
-    teacher itself where it is of the family and fits.
+    Candidates: every rung that the capacity search trained, if one was made and its networks learned the classes; of
+    each family, the widest network within `artifact_bytes` that costs no more multiply-accumulates than the teacher,
+    trained on the classes as long as members are; and the teacher itself where it is of the family and fits.
     """
     networks, rungs = _candidates(context, data, teacher, capacity, artifact_bytes)
     best = max(networks, key=lambda name: networks[name].accuracy("val"))
