@@ -171,8 +171,8 @@ class SearchSection(Section):
     lengths: tuple[float, ...] = (1.0,)
     """factors on a labeler's epochs of training, each with a schedule of its own"""
     teacher_lengths: tuple[float, ...] | None = None
-    """the same of the full teacher; by default `lengths`, and from 16 pixels of the shorter side on a quarter and a half
-    as well"""
+    """the same of the full teacher; by default `lengths` and, from 16 pixels of the shorter side on, a quarter and a
+    half as well"""
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)
