@@ -71,7 +71,10 @@ def test_every_comparison_takes_one_step(path: Path, finished: tuple[Path, Recor
     comparison = compare(config, tmp_path / "out", artifact=artifact, cache=tmp_path / "cache")
     sets = recipe["compare"].get("images") or [recipe["images"]["method"]]
     on_images = [scheme for scheme in schemes if scheme not in (*REAL, SHIP)]
-    assert len(comparison.rows) == 2 * len(sets) * len(on_images) + len(set(schemes) & set(REAL))
+    students = recipe["compare"].get("students", ["one"])
+    assert len(comparison.rows) == len(students) * (
+        2 * len(sets) * len(on_images) + len(set(schemes) & set(REAL))
+    )
 
 
 def _two_layers(scheme: str) -> str:
