@@ -89,9 +89,11 @@ def _retrained(setup: Setup) -> str:
     others = [course for course in dict.fromkeys(s.course for s in setup.teacher_settings) if course != own]
     if not others:
         return ""
-    told = "; ".join(_training(setup, setup.teacher_at(course)) for course in others)
-    number = counted(len(others), "other training")
-    return f" of the teacher and, as far as they make better ones, of {number} of it: {told}"
+    epochs = [setup.teacher_at(course).epochs for course in others]
+    number, most = counted(len(others), "other training"), counted(max(epochs), "epoch")
+    return (
+        f" of the teacher and, as far as they make better ones, of {number} of it ({min(epochs)} to {most})"
+    )
 
 
 def _imitating(setup: Setup) -> str:
