@@ -46,6 +46,10 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
             r"search.teacher_shifts.0: got 0.6; input should be less than",
         ),
         ({"labeler": {"bits": [4, 8]}}, r"labeler.bits: got \[4, 8\]; needs descending"),
+        (
+            {"labeler": {"tutor": "none", "tutors": 3}},
+            r"labeler.tutors: got 3; needs labeler.tutor = \"searched\" beside it",
+        ),
         ({"labeler": {"tutors": 17}}, r"labeler.tutors: got 17; input should be less than or equal to 16"),
         ({"search": {"temperatures": [0]}}, r"search.temperatures: got \[0\]; needs at least one number"),
     ],

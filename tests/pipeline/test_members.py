@@ -141,10 +141,12 @@ def test_only_a_teacher_that_is_stopped_early_is_imitated(
     config = tiny_config(search__teacher_lengths=[0.5, 1.0])
     with started(config, tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (context, _):
         half, whole, twice = (Course(length=length, shift=0.125) for length in (0.5, 1.0, 2.0))
+        nearly = Course(length=0.999, shift=0.125)  # rounds to all epochs
         assert tutor_of(context, lambda: _chosen(half)) == TutorDesign(
             epochs=context.setup.teacher_at(half).epochs, shift=0.125, copies=3
         )
         assert tutor_of(context, lambda: _chosen(whole)) is None
+        assert tutor_of(context, lambda: _chosen(nearly)) is None
         assert tutor_of(context, lambda: _chosen(twice)) is None
 
 

@@ -191,6 +191,16 @@ def test_an_output_folder_of_another_source_is_refused(finished: tuple[Path, Rec
             ConfigError,
             r"holds no labeler: the smallest that works here is \d+ bytes",
         ),
+        (
+            {"labeler__tutor": "searched"},
+            ConfigError,
+            r"fewer than its \d+ epochs: add --set search.teacher",
+        ),
+        (
+            {"labeler__tutor": "searched", "search__teacher_lengths": [0.5, 1.0], "teacher__epochs": 1},
+            ConfigError,
+            "fewer than its 1 epochs",
+        ),
         ({"labeler__max_macs": 1}, ConfigError, "allows no labeler: the smallest that works here is"),
         ({"teacher__name": "resnet81"}, UnknownNameError, "did you mean 'resnet18'"),
         ({"student__name": "convnet-9-w4"}, UsageError, "the largest depth there is 3"),

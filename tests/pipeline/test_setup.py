@@ -159,7 +159,8 @@ def test_the_searched_teacher_may_see_images_moved_less_far() -> None:
     assert digits.teacher_recipe.shift == digits.member_recipe.shift == 1 / 8  # one pixel
     assert {setting.shift for setting in digits.teacher_settings} == {1 / 8}
     own = _resolve(_facts(32, 10))
-    assert list(dict.fromkeys(setting.shift for setting in own.teacher_settings)) == [1 / 8, 1 / 32]
+    shifts = [setting.shift for setting in own.teacher_settings if setting.temperature == 4]
+    assert shifts == [*[1 / 8] * 3, *[1 / 32] * 3]  # of three lengths each
 
 
 def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
@@ -171,6 +172,8 @@ def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
         assert setup.stops_teacher == (found[0] < 1)
         return found
 
+    assert [_resolve(_facts(side, 10)).tutors for side in (15, 16)] == [0, 3]
+    assert _resolve(_facts(16, 10), labeler__tutor="none").tutors == 0
     assert lengths(16) == [0.25, 0.5, 1.0]
     assert lengths(15) == [1.0]
     assert lengths(15, search__teacher_lengths=[0.5, 1.0]) == [0.5, 1.0]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from flashdd.core.errors import ConfigError
 
@@ -137,12 +137,12 @@ class LabelerSection(Section):
     bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8,), min_length=1)
     """of the weights, descending, such as [8, 4, 3, 2]: the first while capacity is searched, then fewer as long as
     students lose nothing"""
-    tutor: Literal["none", "searched"] = "searched"
+    tutor: Literal["none", "searched"] | None = None
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
-    the training that the search finds to make the best students, where that is a shorter one than its own (of images
-    below 16 pixels no shorter one is tried unless `search.teacher_lengths` says so)"""
-    tutors: int = Field(default=3, ge=1, le=MOST_TUTORS)
-    """so many full teachers, from other weights, whose mean they imitate, if they imitate any"""
+    the training that the search finds to make the best students, where that is a shorter one than its own; by default
+    `searched` where shorter ones are tried (`search.teacher_lengths`)"""
+    tutors: int | None = Field(default=None, ge=1, le=MOST_TUTORS)
+    """so many full teachers, from other weights, whose mean they imitate; by default 3"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""
     max_members: int = Field(default=1, ge=1, le=1000)
@@ -154,6 +154,13 @@ class LabelerSection(Section):
         if sorted(set(values), reverse=True) != list(values):
             raise ValueError("needs descending numbers of bits, each once")
         return values
+
+    @field_validator("tutors")
+    @classmethod
+    def _asked_for(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value > 1 and info.data.get("tutor") == "none":
+            raise ValueError('needs labeler.tutor = "searched" beside it: without it nobody is imitated')
+        return value
 
     @field_validator("budget", mode="before")
     @classmethod

@@ -97,10 +97,9 @@ def _retrained(setup: Setup) -> str:
 
 
 def _imitating(setup: Setup) -> str:
-    config, count = setup.config, setup.config.labeler.tutors
-    if config.labeler.tutor == "none" or not setup.stops_teacher:
+    whom, count = setup.config.teacher.name, setup.tutors
+    if count == 0:
         return ""
-    whom = config.teacher.name
     if count > 1:
         whom = f"the mean of {count} {whom} ({count - 1} of them trained for it)"
     return f", which imitate {whom} in the training that its search chooses, where that is a short one,"

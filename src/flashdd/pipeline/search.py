@@ -175,11 +175,11 @@ def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDes
     if epochs >= setup.teacher_recipe.epochs:  # the whole training, or a longer one
         context.progress.message(" ".join(unimitated(setup, None)))
         return None
-    return TutorDesign(epochs=epochs, shift=course.shift, copies=setup.config.labeler.tutors)
+    return TutorDesign(epochs=epochs, shift=course.shift, copies=setup.tutors)
 
 
 def unimitated(setup: Setup, tutor: TutorDesign | None) -> list[str]:
-    """That nobody is imitated, and why, where `labeler.tutor` asked for it."""
+    """That nobody is imitated, and why, unless `labeler.tutor` says so."""
     if tutor or setup.config.labeler.tutor == "none":
         return []
     if setup.stops_teacher:

@@ -30,6 +30,7 @@ _SHORT_LENGTHS = (0.25, 0.5)
 _SHORT_FROM = 16
 """Pixels of a side from which a teacher that is stopped so early is tried by default: on digits, 8 pixels, the whole
 training makes the best students."""
+_TUTORS = 3
 FOREIGN = "foreign"
 Shape = tuple[int, int, int]
 
@@ -93,6 +94,12 @@ class Setup:
             self.teacher_at(setting.course).epochs < self.teacher_recipe.epochs
             for setting in self.teacher_settings
         )
+
+    @property
+    def tutors(self) -> int:
+        """Teachers whose mean labelers imitate where the search stops the teacher early; 0: they imitate nobody."""
+        labeler = self.config.labeler
+        return 0 if labeler.tutor == "none" or not self.stops_teacher else labeler.tutors or _TUTORS
 
     @property
     def longest_training(self) -> int:
@@ -282,9 +289,15 @@ def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     search = config.search
     more = _SHORT_LENGTHS if min(shape[1:]) >= _SHORT_FROM else ()
     lengths = search.teacher_lengths or sorted({*search.lengths, *more})
+    epochs = config.teacher.epochs
+    if config.labeler.tutor == "searched" and _epochs(epochs, min(lengths)) >= epochs:
+        raise ConfigError(
+            "labeler.tutor: networks imitate a teacher that is stopped early, and no length is searched that leaves "
+            f"fewer than its {epochs} epochs: add --set search.teacher_lengths=[0.125,0.25,0.5,1]."
+        )
     others = (config.labeler.shift,) if search.teacher_shifts is None else search.teacher_shifts
     shifts = [whole_pixels(shape[1:], shift) for shift in (config.teacher.shift, *others)]
-    return _courses(lengths, shifts, config.teacher.epochs)
+    return _courses(lengths, shifts, epochs)
 
 
 def _courses(lengths: Sequence[float], shifts: Sequence[float], epochs: int) -> list[Course]:
