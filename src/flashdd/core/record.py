@@ -224,7 +224,7 @@ class ShipFacts(_Facts):
     budget_bytes: Positive | None = None  # of the whole artifact
 
 
-class _File(_Facts):
+class RecordFile(_Facts):
     """A JSON file with `flashdd` and `format` on top."""
 
     flashdd: str
@@ -251,7 +251,7 @@ class _File(_Facts):
         write_atomic(path, pretty_json(self.model_dump(mode="json", exclude_unset=True)))
 
 
-class Record(_File):
+class Record(RecordFile):
     """record.json of a finished run."""
 
     config: dict[str, Any]
@@ -295,7 +295,7 @@ class ArtifactImages(_Facts):
     ipc: Positive | None  # None where classes differ
 
 
-class Comparison(_File):
+class Comparison(RecordFile):
     """comparison.json of `flashdd compare`."""
 
     config: dict[str, Any]
@@ -311,13 +311,13 @@ class Comparison(_File):
     rankings: tuple[Ranking, ...] = ()
 
 
-class Bench(_File):
+class Bench(RecordFile):
     """bench.json of `flashdd bench`."""
 
     rows: tuple[ThroughputRow, ...]
 
 
-class Simulation(_File):
+class Simulation(RecordFile):
     """record.json of `scripts/simulate_classes`: bytes and times without any training, and no accuracy."""
 
     simulated: SimulatedTask

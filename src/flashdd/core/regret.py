@@ -1,0 +1,45 @@
+"""What a regret study leaves: the search's choice beside the best of an exhaustive sweep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from flashdd.core.facts import Amount, Facts, Positive
+from flashdd.core.record import ComparedRow, DataFacts, Difference, RecordFile
+
+
+class RegretCase(Facts):
+    """One number of images per class and one length of the students' training."""
+
+    ipc: Positive
+    times: Positive  # as many image passes as the protocol has
+    image_passes: Positive  # of a student
+    chosen: str  # scheme of the search's choice
+    proxies: Positive  # students that the search trained
+    seconds: Amount  # of the search
+    best: str  # the better one of the two finalists of the sweep
+    regret: Difference  # best less chosen, test accuracy, paired over seeds
+    finals: Annotated[tuple[ComparedRow, ...], Field(min_length=1)]  # the choice and the sweep's best two
+    sweep: Annotated[tuple[ComparedRow, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _rows_exist(self) -> Self:
+        schemes = {row.scheme for row in self.finals}
+        for name in (self.chosen, self.best):
+            if name not in schemes:
+                raise ValueError(f"{name} is none of the finals")
+        return self
+
+    def final(self, scheme: str) -> ComparedRow:
+        return next(row for row in self.finals if row.scheme == scheme)
+
+
+class Regret(RecordFile):
+    """regret.json of `scripts/regret`. config: of the first case; others differ in IPC and image passes."""
+
+    config: dict[str, Any]
+    data: DataFacts
+    cases: Annotated[tuple[RegretCase, ...], Field(min_length=1)]
+    notes: tuple[str, ...] = ()

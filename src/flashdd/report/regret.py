@@ -1,0 +1,60 @@
+"""A regret study as Markdown: the search's choice beside the best of a sweep, then the sweep itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flashdd.core.record import ComparedRow
+from flashdd.core.regret import Regret, RegretCase
+from flashdd.report.tables import markdown_lines
+from flashdd.report.text import accuracy_text, bytes_text, counted, difference_text, percent_text
+
+
+def regret_markdown(record: Regret) -> str:
+    """A row for every case; below it, for every case, the sweep as networks by epochs."""
+    head = ["IPC", "image passes", "chosen", "bytes", "students, %", "best of the sweep", "bytes", "students, %"]
+    head += ["regret, points (95 %)"]
+    body = [
+        [str(case.ipc), _passes(case), *_labeler(case, case.chosen), *_labeler(case, case.best)]
+        + [difference_text(case.regret)]
+        for case in record.cases
+    ]
+    sweeps = "".join(f"\n{_sweep(case)}" for case in record.cases)
+    notes = "".join(f"- {note}\n" for note in record.notes)
+    return f"{markdown_lines(head, body)}\n{notes}{sweeps}"
+
+
+def _passes(case: RegretCase) -> str:
+    return f"{case.image_passes:,} (x{case.times})"
+
+
+def _labeler(case: RegretCase, scheme: str) -> list[str]:
+    row = case.final(scheme)
+    return [scheme, bytes_text(row.label_bytes), accuracy_text(row.accuracy)]
+
+
+def _sweep(case: RegretCase) -> str:
+    """Students of every network (rows, by bytes) after every length of its training (columns)."""
+    lengths = sorted({_epochs(row) for row in case.sweep})
+    networks: dict[str, dict[int, ComparedRow]] = {}
+    for row in sorted(case.sweep, key=lambda row: row.label_bytes):
+        networks.setdefault(row.scheme.partition("@")[0], {})[_epochs(row)] = row
+    seeds = case.sweep[0].accuracy.n
+    head = [f"IPC {case.ipc}, {_passes(case)}: students, % (n={seeds})", "bytes"]
+    head += [f"after {counted(epochs, 'epoch')}" for epochs in lengths]
+    body = [
+        [name, bytes_text(max(row.label_bytes for row in rows.values()))]
+        + [_cell(rows[epochs]) for epochs in lengths]
+        for name, rows in networks.items()
+    ]
+    return markdown_lines(head, body)
+
+
+def _epochs(row: ComparedRow) -> int:
+    assert row.network is not None and row.network.epochs is not None, "a network's row says its epochs"
+    return row.network.epochs
+
+
+def _cell(row: ComparedRow) -> str:
+    std = row.accuracy.std
+    return percent_text(row.accuracy.mean) + ("" if std is None else f" ± {percent_text(std)}")
