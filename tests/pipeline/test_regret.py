@@ -40,7 +40,9 @@ def test_the_choice_meets_the_best_two_of_the_sweep(record: Regret) -> None:
         assert {row.scheme for row in case.finals} == {case.chosen, *(row.scheme for row in best)}
         assert {row.accuracy.n for row in case.finals} == {10}
         assert case.best in {row.scheme for row in best}
-        assert case.final(case.best).accuracy.mean == max(case.final(row.scheme).accuracy.mean for row in best)
+        assert case.final(case.best).accuracy.mean == max(
+            case.final(row.scheme).accuracy.mean for row in best
+        )
 
 
 def test_regret_is_the_paired_difference_in_their_students(record: Regret) -> None:

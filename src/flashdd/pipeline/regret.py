@@ -14,7 +14,7 @@ from flashdd.core.config import RunConfig
 from flashdd.core.errors import UsageError
 from flashdd.core.progress import Progress
 from flashdd.core.record import RECORD_FORMAT, ComparedRow, Comparison, paired_difference
-from flashdd.core.regret import Regret, RegretCase
+from flashdd.core.regret import Regret
 from flashdd.data.sources import check_source
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.compare import compare
@@ -128,7 +128,9 @@ def _choice(
     config: RunConfig, sweep: Sweep, out: Path, cache: Path | str | None, progress: Progress | None
 ) -> _Choice:
     with started(config, out, cache=cache, progress=progress) as (context, data):
-        images = open_images(images_stage(context, data, teacher_network(context, data), context.setup.method))
+        images = open_images(
+            images_stage(context, data, teacher_network(context, data), context.setup.method)
+        )
         courses = partial(teacher_network, context, data)
         tutor = tutor_of(context, lambda: teacher_search(context, data, images, courses))
         _check_tutors(context.setup, sweep, tutor)
@@ -150,8 +152,8 @@ def _check_tutors(setup: Setup, sweep: Sweep, tutor: TutorDesign | None) -> None
     told = "" if tutor is None else f"d{tutor.epochs}" + (f"-k{tutor.copies}" if tutor.copies > 1 else "")
     if told != sweep.tutors:
         raise UsageError(
-            f"the search's networks imitate {told or 'nobody'}, the sweep's {sweep.tutors or 'nobody'}: sweep those, or "
-            "set labeler.tutor."
+            f"the search's networks imitate {told or 'nobody'}, the sweep's {sweep.tutors or 'nobody'}: sweep "
+            "those, or set labeler.tutor."
         )
     if tutor and tutor.shift != setup.member_recipe.shift:  # the name of a scheme cannot say it
         raise UsageError(

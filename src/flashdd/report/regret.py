@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flashdd.core.record import ComparedRow
 from flashdd.core.regret import Regret, RegretCase
 from flashdd.report.tables import markdown_lines
@@ -12,11 +10,22 @@ from flashdd.report.text import accuracy_text, bytes_text, counted, difference_t
 
 def regret_markdown(record: Regret) -> str:
     """A row for every case; below it, for every case, the sweep as networks by epochs."""
-    head = ["IPC", "image passes", "chosen", "bytes", "students, %", "best of the sweep", "bytes", "students, %"]
+    head = [
+        "IPC",
+        "image passes",
+        "chosen",
+        "bytes",
+        "students, %",
+        "best of the sweep",
+        "bytes",
+        "students, %",
+    ]
     head += ["regret, points (95 %)"]
     body = [
-        [str(case.ipc), _passes(case), *_labeler(case, case.chosen), *_labeler(case, case.best)]
-        + [difference_text(case.regret)]
+        [
+            *(str(case.ipc), _passes(case), *_labeler(case, case.chosen), *_labeler(case, case.best)),
+            difference_text(case.regret),
+        ]
         for case in record.cases
     ]
     sweeps = "".join(f"\n{_sweep(case)}" for case in record.cases)
@@ -34,25 +43,25 @@ def _labeler(case: RegretCase, scheme: str) -> list[str]:
 
 
 def _sweep(case: RegretCase) -> str:
-    """Students of every network (rows, by bytes) after every length of its training (columns)."""
+    """Test accuracy of students by network (rows, by bytes) and length of its training (columns)."""
     lengths = sorted({_epochs(row) for row in case.sweep})
     networks: dict[str, dict[int, ComparedRow]] = {}
     for row in sorted(case.sweep, key=lambda row: row.label_bytes):
         networks.setdefault(row.scheme.partition("@")[0], {})[_epochs(row)] = row
-    seeds = case.sweep[0].accuracy.n
-    head = [f"IPC {case.ipc}, {_passes(case)}: students, % (n={seeds})", "bytes"]
-    head += [f"after {counted(epochs, 'epoch')}" for epochs in lengths]
+    head = ["network", "bytes", *(f"after {counted(epochs, 'epoch')}, %" for epochs in lengths)]
     body = [
         [name, bytes_text(max(row.label_bytes for row in rows.values()))]
         + [_cell(rows[epochs]) for epochs in lengths]
         for name, rows in networks.items()
     ]
-    return markdown_lines(head, body)
+    title = f"Sweep at IPC {case.ipc}, {_passes(case)} image passes, n = {case.sweep[0].accuracy.n}:"
+    return f"{title}\n\n{markdown_lines(head, body)}"
 
 
 def _epochs(row: ComparedRow) -> int:
-    assert row.network is not None and row.network.epochs is not None, "a network's row says its epochs"
-    return row.network.epochs
+    epochs = row.network.epochs if row.network else None
+    assert epochs is not None, "a network's row says its epochs"
+    return epochs
 
 
 def _cell(row: ComparedRow) -> str:

@@ -1,0 +1,102 @@
+"""The tables of a regret study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from flashdd.core.record import Accuracy, ComparedRow, paired_difference
+from flashdd.core.regret import Regret, RegretCase
+from flashdd.report.regret import regret_markdown
+
+RECORD = Path(__file__).with_name("record.json")
+
+
+def row(scheme: str, epochs: int, label_bytes: int, values: list[float]) -> dict[str, Any]:
+    network = {
+        "name": scheme.partition("@")[0],
+        "params": 100,
+        "macs": 1000,
+        "accuracy": 0.5,
+        "val_accuracy": 0.5,
+        "temperature": 4.0,
+        "epochs": epochs,
+    }
+    made = ComparedRow.model_validate(
+        {
+            "scheme": scheme,
+            "images": "random",
+            "ipc": 10,
+            "student": "convnet-2-w16",
+            "protocol": "flash",
+            "label_bytes": label_bytes,
+            "accuracy": Accuracy.of(values),
+            "best_epoch": None,
+            "seconds": 1.0,
+            "network": network,
+        }
+    )
+    return made.model_dump(exclude_unset=True)
+
+
+def case(**changes: Any) -> dict[str, Any]:
+    wide, narrow, chosen = "conv-2-w8@e4-b8-t4", "conv-2-w4@e4-b8-t4", "conv-2-w6@e4-b8-t4"
+    found = {
+        "ipc": 10,
+        "times": 4,
+        "image_passes": 200_000,
+        "chosen": chosen,
+        "proxies": 30,
+        "seconds": 60.0,
+        "best": wide,
+        "regret": paired_difference([0.51, 0.53], [0.5, 0.5]).model_dump(),
+        "finals": [row(chosen, 4, 1500, [0.5, 0.5]), row(wide, 4, 2500, [0.51, 0.53])],
+        "sweep": [
+            row(wide, 4, 2500, [0.51, 0.53]),
+            row("conv-2-w8@e2-b8-t4", 2, 2500, [0.4, 0.42]),
+            row(narrow, 4, 900, [0.3, 0.3]),
+            row("conv-2-w4@e2-b8-t4", 2, 900, [0.2, 0.2]),
+        ],
+    }
+    return {**found, **changes}
+
+
+def record(**changes: Any) -> Regret:
+    top = json.loads(RECORD.read_text())
+    return Regret.model_validate(
+        {
+            **{key: top[key] for key in ("flashdd", "format", "environment", "config", "data")},
+            "cases": [case(**changes)],
+            "notes": ["A note."],
+        }
+    )
+
+
+def test_a_case_is_one_row_with_its_regret_in_points() -> None:
+    lines = regret_markdown(record()).splitlines()
+    assert lines[2] == (
+        "| 10 | 200,000 (x4) | conv-2-w6@e4-b8-t4 | 1.5 KB | 50.0 ± 0.0 (n=2) | conv-2-w8@e4-b8-t4 | 2.5 KB | "
+        "52.0 ± 1.4 (n=2) | +2.0 [-10.7, +14.7] |"
+    )
+    assert "- A note." in lines
+
+
+def test_the_sweep_is_a_grid_of_networks_by_bytes_and_epochs() -> None:
+    grid = regret_markdown(record()).splitlines()[-6:]
+    assert grid == [
+        "Sweep at IPC 10, 200,000 (x4) image passes, n = 2:",
+        "",
+        "| network | bytes | after 2 epochs, % | after 4 epochs, % |",
+        "| --- | ---: | ---: | ---: |",
+        "| conv-2-w4 | 900 B | 20.0 ± 0.0 | 30.0 ± 0.0 |",
+        "| conv-2-w8 | 2.5 KB | 41.0 ± 1.4 | 52.0 ± 1.4 |",
+    ]
+
+
+def test_a_choice_that_was_not_trained_is_no_case() -> None:
+    with pytest.raises(ValidationError, match="conv-9-w9 is none of the finals"):
+        RegretCase.model_validate(case(chosen="conv-9-w9"))
