@@ -10,6 +10,14 @@ from flashdd.core.facts import Amount, Facts, Positive
 from flashdd.core.record import ComparedRow, DataFacts, Difference, RecordFile
 
 
+class Swept(Facts):
+    """A network of the sweep in one length of its training."""
+
+    name: str
+    epochs: Positive
+    row: ComparedRow  # of its students
+
+
 class RegretCase(Facts):
     """One number of images per class and one length of the students' training."""
 
@@ -22,7 +30,7 @@ class RegretCase(Facts):
     best: str  # the better one of the two finalists of the sweep
     regret: Difference  # best less chosen, test accuracy, paired over seeds
     finals: Annotated[tuple[ComparedRow, ...], Field(min_length=1)]  # the choice and the sweep's best two
-    sweep: Annotated[tuple[ComparedRow, ...], Field(min_length=1)]
+    sweep: Annotated[tuple[Swept, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _rows_exist(self) -> Self:

@@ -42,10 +42,11 @@ class Sweep:
     def schemes(self, softness: str) -> list[str]:
         """As `flashdd compare` spells them; softness: the last dials, "t4"."""
         dials = f"-{self.tutors}" if self.tutors else ""
-        return [
-            f"{name}@e{epochs}-b8{dials}-{softness}"
-            for name, epochs in itertools.product(self.names, self.epochs)
-        ]
+        return [f"{name}@e{epochs}-b8{dials}-{softness}" for name, epochs in self.networks]
+
+    @property
+    def networks(self) -> list[tuple[str, int]]:
+        return list(itertools.product(self.names, self.epochs))
 
 
 def regret(
@@ -74,7 +75,7 @@ def regret(
         swept = trained(sweep.schemes(choice.softness), SWEEP_SEEDS)
         best = sorted(swept.rows, key=lambda row: -row.accuracy.mean)[:_BEST]
         final = trained(list(dict.fromkeys([choice.scheme, *(row.scheme for row in best)])), FINAL_SEEDS)
-        case = _case(choice, swept, final, [row.scheme for row in best])
+        case = _case(choice, sweep, swept, final, [row.scheme for row in best])
         cases.append({"ipc": images_per_class, "times": factor, **case})
         finals.append(final)
     record = Regret.model_validate(
@@ -174,7 +175,9 @@ def _compared(
     return compare(asked, out, cache=cache, progress=progress)
 
 
-def _case(choice: _Choice, swept: Comparison, final: Comparison, best: Sequence[str]) -> dict[str, Any]:
+def _case(
+    choice: _Choice, sweep: Sweep, swept: Comparison, final: Comparison, best: Sequence[str]
+) -> dict[str, Any]:
     rows: dict[str, ComparedRow] = {row.scheme: row for row in final.rows}
     top = max((rows[scheme] for scheme in best), key=lambda row: row.accuracy.mean)
     return {
@@ -185,5 +188,8 @@ def _case(choice: _Choice, swept: Comparison, final: Comparison, best: Sequence[
         "best": top.scheme,
         "regret": paired_difference(top.accuracy.values, rows[choice.scheme].accuracy.values),
         "finals": final.rows,
-        "sweep": swept.rows,
+        "sweep": [
+            {"name": name, "epochs": epochs, "row": row}
+            for (name, epochs), row in zip(sweep.networks, swept.rows, strict=True)
+        ],
     }

@@ -44,24 +44,18 @@ def _labeler(case: RegretCase, scheme: str) -> list[str]:
 
 def _sweep(case: RegretCase) -> str:
     """Test accuracy of students by network (rows, by bytes) and length of its training (columns)."""
-    lengths = sorted({_epochs(row) for row in case.sweep})
+    lengths = sorted({entry.epochs for entry in case.sweep})
     networks: dict[str, dict[int, ComparedRow]] = {}
-    for row in sorted(case.sweep, key=lambda row: row.label_bytes):
-        networks.setdefault(row.scheme.partition("@")[0], {})[_epochs(row)] = row
+    for entry in sorted(case.sweep, key=lambda entry: entry.row.label_bytes):
+        networks.setdefault(entry.name, {})[entry.epochs] = entry.row
     head = ["network", "bytes", *(f"after {counted(epochs, 'epoch')}, %" for epochs in lengths)]
     body = [
         [name, bytes_text(max(row.label_bytes for row in rows.values()))]
         + [_cell(rows[epochs]) for epochs in lengths]
         for name, rows in networks.items()
     ]
-    title = f"Sweep at IPC {case.ipc}, {_passes(case)} image passes, n = {case.sweep[0].accuracy.n}:"
+    title = f"Sweep at IPC {case.ipc}, {_passes(case)} image passes, n = {case.sweep[0].row.accuracy.n}:"
     return f"{title}\n\n{markdown_lines(head, body)}"
-
-
-def _epochs(row: ComparedRow) -> int:
-    epochs = row.network.epochs if row.network else None
-    assert epochs is not None, "a network's row says its epochs"
-    return epochs
 
 
 def _cell(row: ComparedRow) -> str:
