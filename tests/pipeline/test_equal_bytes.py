@@ -19,8 +19,8 @@ from flashdd.labels.scheme import Subject
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.equalbytes import LabelsToStore, best_candidate, best_within
+from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.real import teacher_network
-from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.start import started
 from flashdd.students.train import StudentTask, train_student
 

@@ -29,6 +29,7 @@ from flashdd.labels.flash.ensemble import matched_weights
 from flashdd.labels.table import TableSource
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.labels import labels_stage, labels_wait
 from flashdd.pipeline.members import validation_spread
 from flashdd.pipeline.networks import (
     NetworkScheme,
@@ -39,7 +40,6 @@ from flashdd.pipeline.networks import (
 )
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.rows import Opened, Row
-from flashdd.pipeline.search import labels_stage, labels_wait
 from flashdd.pipeline.setup import Setup
 from flashdd.training.evaluate import evaluate
 

@@ -92,6 +92,10 @@ class Made:
     def name(self) -> str:
         return str(self.design)
 
+    @property
+    def hash(self) -> str:
+        return self.stage.hash
+
     def open(self, temperature: float = 1.0, logit_scale: float = 1.0) -> Labeler:
         """With another temperature, and a factor on its own scale."""
         held = read_labeler(self.stage.folder / _FILE)

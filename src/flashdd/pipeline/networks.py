@@ -33,10 +33,10 @@ from flashdd.labels.network import NetworkSource
 from flashdd.models.family import shrink_factor
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.members import Design, Made, TutorDesign, labeler_stage, member_spec
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.rows import Opened, Row
-from flashdd.pipeline.search import labels_stage
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (

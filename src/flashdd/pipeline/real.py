@@ -97,6 +97,10 @@ class Network:
     data: RealDataset
 
     @property
+    def hash(self) -> str:
+        return self.stage.hash
+
+    @property
     def num_snapshots(self) -> int:
         return len(self.stage.record)
 

@@ -17,6 +17,7 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
+from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.material import Material, shipped_labeler
 from flashdd.pipeline.members import labeler_stage
 from flashdd.pipeline.package import artifact_stage, publish
@@ -27,7 +28,6 @@ from flashdd.pipeline.search import (
     SearchResult,
     capacity_search,
     design_of,
-    labels_stage,
     teacher_search,
     tutor_of,
 )

@@ -14,12 +14,12 @@ from flashdd.labels.network import NetworkSource
 from flashdd.labels.scheme import TableSize
 from flashdd.pipeline.committees import COMMITTEE, COMMITTEE_FORM, check_committee, committee_row
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.labels import labels_of, labels_stage, labels_wait
 from flashdd.pipeline.material import Material, labeler_facts, teacher_facts
 from flashdd.pipeline.networks import check_network, network_row
 from flashdd.pipeline.package import teacher_bytes
 from flashdd.pipeline.realrows import REAL
 from flashdd.pipeline.rows import Opened, Row
-from flashdd.pipeline.search import labels_of, labels_stage, labels_wait
 from flashdd.pipeline.setup import Setup, foreign_hints
 from flashdd.pipeline.storedrows import (
     BY_LABELER,

@@ -1,4 +1,4 @@
-"""Stages: labels of the teacher, and the search for settings (teacher) and for capacity (labeler).
+"""Stages: the search for settings (teacher) and for capacity (labeler).
 
 Both searches score a candidate by proxy students trained on the distilled images for the protocol's own length,
 validated on held-out real training images. Test data are never read here.
@@ -11,14 +11,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
 from typing import Any
 
-from torch import nn
-
 from flashdd.core.plugins import own_part
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
-from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.capacity import (
     Candidate,
     Course,
@@ -29,8 +26,9 @@ from flashdd.labels.flash.capacity import (
     Variants,
     search,
 )
-from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
+from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.labels import labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
@@ -40,65 +38,7 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_STAGE_REVISION = 2
 _SEARCH_REVISION = 4
-
-
-def labels_of(
-    context: Context,
-    net: nn.Module,
-    images: ImageSet,
-    on_chunk: Callable[[int], None] = lambda done: None,
-    *,
-    first: int | None = None,
-) -> Labels:
-    """The labels of `net` for every view of the run's protocol on `images`, or of its first epochs alone."""
-    protocol = context.setup.protocol
-    seed = context.setup.config.views.augmentation_seed
-    views = ViewMaker(images.images, protocol.views, seed=seed, device=context.device)
-    epochs = protocol.epochs(images.num_images) if first is None else first
-    return make_labels(net, views, epochs=epochs, num_classes=images.num_classes, on_chunk=on_chunk)
-
-
-def labels_wait(context: Context, images: ImageSet) -> bool:
-    """Whether a network's labels on `images` are made beforehand, so that a student's own time lacks them."""
-    protocol = context.setup.protocol
-    epochs = protocol.epochs(images.num_images)
-    return tabled(protocol.views, epochs=epochs, num_images=images.num_images, num_classes=images.num_classes)
-
-
-def labels_stage(
-    context: Context, network: Network | Made, images: ImageSet, *, first: int | None = None
-) -> tuple[StageResult, Labels]:
-    """The labels of a network, or of a labeler before its temperature: made once for all students and settings.
-
-    first: of so many epochs alone; None for all of the protocol's.
-    """
-    protocol = context.setup.protocol
-    epochs = protocol.epochs(images.num_images) if first is None else first
-
-    def make(work: StageWork) -> dict[str, Any]:
-        context.progress.start(f"labels of {network.name}", epochs * images.num_images)
-        labels = labels_of(context, network.open(), images, work.step, first=first)
-        if labels.table is not None:
-            write_table(labels.table, work.folder / "logits.npy")
-        return {}
-
-    stage = context.local.make(
-        "labels",
-        revision=_STAGE_REVISION,
-        config={
-            "views": protocol.views.to_json(),
-            "epochs": epochs,
-            "augmentation_seed": context.setup.config.views.augmentation_seed,
-        },
-        inputs={"images": images.content_hash, "network": network.stage.hash},
-        build=make,
-    )
-    path = stage.folder / "logits.npy"
-    table = read_table(path) if path.exists() else None
-    net = None if table is not None else network.open().to(context.device)
-    return stage, Labels(num_classes=images.num_classes, table=table, net=net)
 
 
 @dataclass(frozen=True, kw_only=True)

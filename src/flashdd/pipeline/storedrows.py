@@ -21,9 +21,9 @@ from flashdd.labels.static import Static, learned_logits, plain_logits
 from flashdd.labels.table import Labels, most_epochs
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.equalbytes import LabelsToStore, best_within
+from flashdd.pipeline.labels import labels_of, labels_stage, labels_wait
 from flashdd.pipeline.material import Material, labeler_facts, teacher_facts
 from flashdd.pipeline.rows import Row
-from flashdd.pipeline.search import labels_of, labels_stage, labels_wait
 
 LEARNED = "static@learned"
 EQUAL_BYTES = "stored@equal-bytes"
