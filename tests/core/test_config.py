@@ -50,14 +50,6 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
             {"labeler": {"tutor": "none", "tutors": 3}},
             r"labeler.tutors: got 3; needs labeler.tutor = \"searched\" beside it",
         ),
-        (
-            {"labeler": {"tutor": "none", "rehearsal": 0.5}},
-            r"labeler.rehearsal: got 0.5; needs labeler.tutor = \"searched\" beside it",
-        ),
-        (
-            {"labeler": {"rehearsal": 11}},
-            r"labeler.rehearsal: got 11; input should be less than or equal to 10",
-        ),
         ({"labeler": {"tutors": 17}}, r"labeler.tutors: got 17; input should be less than or equal to 16"),
         ({"search": {"temperatures": [0]}}, r"search.temperatures: got \[0\]; needs at least one number"),
     ],

@@ -111,7 +111,7 @@ def test_labels_are_the_mean_at_the_members_common_spread_or_raw(
     ):
         images = open_images(images_stage(context, data, None, "random"))
         row = committee_row(context, data, images, "random", scheme)
-        members = [trained_network(context, data, images, parse_network(name)) for name in NETS.split("+")]
+        members = [trained_network(context, data, parse_network(name)) for name in NETS.split("+")]
         nets = [member.open() for member in members]
         assert row.online is not None
         online = row.online()

@@ -390,8 +390,6 @@ def test_a_networks_dials_are_read() -> None:
     assert parse_network("conv-3-w8@b8-d2").tutor == 2
     assert parse_network("conv-3-w8@b8-d2").tutors == 1
     assert parse_network("conv-3-w8@d2-k3-t4").tutors == 3
-    assert parse_network("conv-3-w8@d2-k3-t4").rehearsal == 0.0
-    assert parse_network("conv-3-w8@d2-k3-v50-t4").rehearsal == 0.5
     assert parse_network("conv-3-w8+strided-2-w4@b4-m3-c2") == NetworkScheme(
         names=("conv-3-w8", "strided-2-w4"), bits=4, copies=3, cycles=2
     )
@@ -409,8 +407,6 @@ def test_a_networks_dials_are_read() -> None:
         ("conv-2-w4@d0.5", "whole epochs, teachers, bits"),
         ("conv-2-w4@k2", "their epochs stand beside it, such as d2-k3"),
         ("conv-2-w4@d2-k17", "the teachers that are imitated, 16 at most"),
-        ("conv-2-w4@v50", "its epochs stand beside it, such as d2-v50"),
-        ("conv-2-w4@d2-v1001", "per 100 real ones, a teacher is imitated, 1000 at most"),
         ("conv-2-w4@d2-k1.5", "whole epochs, teachers, bits"),
         ("conv-2-w4+resnet99@b4", "resnet99"),
         ("resnet18@b4", "no labeler can be made of resnet18: leave out the bits"),

@@ -58,17 +58,6 @@ def test_a_tutor_labels_once_or_at_every_step_of_every_training() -> None:
     assert tutor_flops(rows, WORK, 1000, **one, views=None) == 2 * 1000 * 100 * (3 * 2 + 4)
 
 
-def test_rehearsal_adds_its_views_to_trainings_and_to_what_tutors_label() -> None:
-    rows, one = [_row(), _row(name="b", epochs=4)], {"epochs": 5, "copies": 1}
-    with_views = search_flops(rows, WORK, rehearsal=0.5)
-    assert with_views - search_flops(rows, WORK) == 6 * 5 * (2 + 4) * 100 // 2
-    plain = tutor_flops(rows, WORK, 1000, **one, views=8)
-    tabled = tutor_flops(rows, WORK, 1000, **one, views=8, rehearsal=0.5, rehearsed=70)
-    assert tabled - plain == 2 * 1000 * 70
-    online = tutor_flops(rows, WORK, 1000, **one, views=8, rehearsal=0.5, rehearsed=None)
-    assert online - plain == 2 * 1000 * 100 * (2 + 4) // 2
-
-
 def test_every_tutor_but_the_first_is_trained_for_it() -> None:
     rows, three = [_row()], {"epochs": 5, "copies": 3}
     trained = 2 * 6 * 1000 * 100 * 5

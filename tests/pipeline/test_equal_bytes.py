@@ -16,11 +16,11 @@ from flashdd.core.record import Record
 from flashdd.core.seeds import derive
 from flashdd.labels.catalog import SHORTLISTED, open_labels, parse_scheme
 from flashdd.labels.scheme import Subject
-from flashdd.pipeline.classifiers import teacher_network
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.equalbytes import LabelsToStore, best_candidate, best_within
 from flashdd.pipeline.labels import labels_stage
+from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.start import started
 from flashdd.students.train import StudentTask, train_student
 

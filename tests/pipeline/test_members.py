@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
 from tiny import tiny_config
@@ -18,22 +17,19 @@ from torch import Tensor
 from flashdd.core.files import read_json
 from flashdd.core.record import Record
 from flashdd.data.dataset import RealDataset
-from flashdd.data.imageset import ImageSet
 from flashdd.data.sources import check_source
-from flashdd.data.views import ViewBatch, ViewMaker
+from flashdd.data.views import ViewBatch
 from flashdd.labels import table
 from flashdd.labels.flash.capacity import Candidate, Course, Measured, Rung, Setting
 from flashdd.labels.flash.labeler import Labeler, Member
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.table import TableSource
-from flashdd.pipeline.classifiers import network_stage, teacher_network
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.distill import images_stage, open_images
-from flashdd.pipeline.members import Design, Made, TutorDesign, labeler_stage, rounded, single
+from flashdd.pipeline.members import Design, TutorDesign, labeler_stage, rounded, single
+from flashdd.pipeline.real import network_stage, tabled_epochs
 from flashdd.pipeline.search import SearchResult, tutor_of, unimitated
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
-from flashdd.pipeline.tutors import Tutors, rehearsed_epochs, tabled_epochs
 from flashdd.training.classifier import ClassifierRecipe
 from flashdd.training.losses import kl_divergence, soft_targets
 
@@ -42,14 +38,6 @@ from flashdd.training.losses import kl_divergence, soft_targets
 def opened(finished: tuple[Path, Record], tmp_path: Path) -> Iterator[tuple[Context, RealDataset]]:
     with started(tiny_config(), tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as pair:
         yield pair
-
-
-def _images(context: Context, data: RealDataset, method: str = "random") -> ImageSet:
-    return open_images(images_stage(context, data, teacher_network(context, data), method))
-
-
-def _made(context: Context, data: RealDataset, design: Design) -> Made:
-    return labeler_stage(context, data, _images(context, data), design)
 
 
 def _alone(like: Labeler, member: Member) -> Labeler:
@@ -79,14 +67,15 @@ def _same(a: Member, b: Member) -> bool:
 def test_a_design_may_move_its_images_as_far_as_it_says(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
     still, moved = (
-        _made(context, data, Design(names=("strided-1-w4",), epochs=2, shift=shift)) for shift in (0.0, 0.5)
+        labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2, shift=shift))
+        for shift in (0.0, 0.5)
     )
-    own = _made(context, data, Design(names=("strided-1-w4",), epochs=2))
+    own = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2))
     network = network_stage(context, data, "strided-1-w4", replace(_recipe(context), shift=0.0))
     assert labeler_bytes(still.open()) == labeler_bytes(single(network))
     assert len({labeler_bytes(made.open()) for made in (still, moved, own)}) == 3
     few = [Design(names=("strided-1-w4",), epochs=2, bits=4, shift=shift) for shift in (0.0, 0.5)]
-    refits = [_made(context, data, design).parts[-1] for design in few]
+    refits = [labeler_stage(context, data, design).parts[-1] for design in few]
     assert [read_json(stage.folder / "stage.json")["config"]["refit"]["shift"] for stage in refits] == [
         0.0,
         0.5,
@@ -95,7 +84,7 @@ def test_a_design_may_move_its_images_as_far_as_it_says(opened: tuple[Context, R
 
 def test_eight_bits_are_the_rounded_network(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
-    made = _made(context, data, Design(names=("strided-1-w4",), epochs=2))
+    made = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2))
     network = network_stage(context, data, "strided-1-w4", _recipe(context))
     assert labeler_bytes(made.open()) == labeler_bytes(single(network))
     assert made.accuracy("val") == pytest.approx(network.accuracy("val"), abs=0.05)
@@ -109,8 +98,8 @@ _IMITATOR = Design(names=("strided-1-w4",), epochs=9, shift=0.125, tutor=_TUTOR)
 def test_a_network_comes_near_the_tutor_that_it_imitates(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
     (tutor,) = _TUTOR.networks(context, data)
-    imitator = _made(context, data, _IMITATOR)
-    alone = _made(context, data, replace(_IMITATOR, tutor=None))
+    imitator = labeler_stage(context, data, _IMITATOR)
+    alone = labeler_stage(context, data, replace(_IMITATOR, tutor=None))
     pixels = _pixels(data)
     with torch.no_grad():
         labels = soft_targets(tutor.open()(pixels), 4.0)
@@ -137,7 +126,7 @@ def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
         return logits
 
     monkeypatch.setattr(TableSource, "logits", watched)
-    _made(context, data, replace(_IMITATOR, copies=2, epochs=8 + 1, tutor=_TUTORS))
+    labeler_stage(context, data, replace(_IMITATOR, copies=2, epochs=8 + 1, tutor=_TUTORS))
     assert len(asked) > 9
     with torch.no_grad():
         for pixels, logits in asked[:: len(asked) // 9]:
@@ -154,7 +143,7 @@ def test_only_a_teacher_that_is_stopped_early_is_imitated(
         half, whole, twice = (Course(length=length, shift=0.125) for length in (0.5, 1.0, 2.0))
         nearly = Course(length=0.999, shift=0.125)  # rounds to all epochs
         assert tutor_of(context, lambda: _chosen(half)) == TutorDesign(
-            epochs=context.setup.teacher_at(half).epochs, shift=0.125, copies=3, rehearsal=0.5
+            epochs=context.setup.teacher_at(half).epochs, shift=0.125, copies=3
         )
         assert tutor_of(context, lambda: _chosen(whole)) is None
         assert tutor_of(context, lambda: _chosen(nearly)) is None
@@ -191,10 +180,8 @@ def test_a_table_has_the_views_that_are_asked_for_and_a_longer_one_teaches_the_s
     config = tiny_config(search__lengths=[1.0, 2.0])
     with started(config, tmp_path / "again", cache=tmp_path / "cache", progress=None) as (other, same):
         assert tabled_epochs(other, two) == 4
-        imitator = replace(_IMITATOR, epochs=2, tutor=replace(_TUTOR, rehearsal=0.05))
-        asked = [rehearsed_epochs(each, len(data.train.labels), two, 0.05) for each in (context, other)]
-        assert asked[0] < asked[1]
-        longer, shorter = _made(other, same, imitator), _made(context, data, imitator)
+        imitator = replace(_IMITATOR, epochs=2)
+        longer, shorter = labeler_stage(other, same, imitator), labeler_stage(context, data, imitator)
         assert labeler_bytes(longer.open()) == labeler_bytes(shorter.open())
         assert longer.parts[0].hash == shorter.parts[0].hash
 
@@ -206,65 +193,11 @@ def _chosen(course: Course) -> SearchResult:
     return SearchResult(stage=cast(Any, None), measured=measured, chosen=0, facts=[])
 
 
-def test_rehearsal_brings_a_network_nearer_to_its_tutors_on_the_distilled_images(
-    opened: tuple[Context, RealDataset],
-) -> None:
-    context, data = opened
-    images = _images(context, data)
-    every = torch.arange(images.num_images)
-    views = ViewMaker(images.images, context.setup.protocol.views, seed=0).make(
-        torch.full_like(every, 7), every
-    )
-    tutors = Tutors(networks=_TUTORS.networks(context, data)).open()
-    distance = {}
-    for share in (0.0, 2.0):
-        made = _made(context, data, replace(_IMITATOR, tutor=replace(_TUTORS, rehearsal=share)))
-        with torch.no_grad():
-            labels = soft_targets(tutors(views.pixels), 4.0)
-            distance[share] = float(kl_divergence(made.open().logits_of(views.pixels), labels, 4.0))
-    assert distance[2.0] < 0.8 * distance[0.0]
-
-
-def test_what_is_rehearsed_on_makes_another_network_and_what_is_not_the_same(
-    opened: tuple[Context, RealDataset],
-) -> None:
-    context, data = opened
-    pair = _images(context, data), _images(context, data, "herding")
-    assert pair[0].content_hash != pair[1].content_hash
-
-    def made(images: ImageSet, share: float) -> str:
-        tutor = replace(_TUTOR, rehearsal=share)
-        return labeler_stage(context, data, images, replace(_IMITATOR, epochs=1, tutor=tutor)).stage.hash
-
-    assert len({made(pair[0], share) for share in (0.0, 0.5, 1.0)}) == 3
-    assert made(pair[0], 0.5) != made(pair[1], 0.5)
-    assert made(pair[0], 0.0) == made(pair[1], 0.0)
-
-
-def test_tutors_label_as_many_views_of_the_distilled_images_as_are_rehearsed_on(
-    opened: tuple[Context, RealDataset],
-) -> None:
-    context, data = opened
-    recipe = context.setup.member_with(epochs=2)
-    num_train, num_images = len(data.train.labels), context.setup.num_images
-    views = recipe.steps(num_train) * round(0.5 * recipe.batch_size)
-    student = context.setup.protocol.epochs(num_images)
-    assert rehearsed_epochs(context, num_train, recipe, 0.0) == 0
-    assert rehearsed_epochs(context, num_train, recipe, 0.5) == min(student, -(-views // num_images))
-    assert rehearsed_epochs(context, num_train, replace(recipe, epochs=900), 0.5) == student
-    made = _made(context, data, replace(_IMITATOR, tutor=replace(_TUTOR, rehearsal=0.5)))
-    stored = [stage for stage in (context.out / "stages").glob("labels-*") if (stage / "logits.npy").exists()]
-    longest = context.setup.member_with(epochs=_IMITATOR.epochs)
-    expected = rehearsed_epochs(context, num_train, longest, 0.5)
-    assert [np.load(stage / "logits.npy").shape[:2] for stage in stored] == [(expected, num_images)]
-    assert made.name.endswith("-d2-v50")
-
-
 def test_who_is_imitated_and_how_many_make_another_network(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
     tutors = (None, _TUTOR, replace(_TUTOR, epochs=1), _TUTORS)
     designs = [replace(_IMITATOR, epochs=1, tutor=tutor) for tutor in tutors]
-    made = [_made(context, data, design) for design in designs]
+    made = [labeler_stage(context, data, design) for design in designs]
     assert (
         len({labeler.stage.hash for labeler in made}) == len({labeler.parts[0].hash for labeler in made}) == 4
     )
@@ -274,11 +207,11 @@ def test_labels_made_at_every_step_teach_the_same(
     opened: tuple[Context, RealDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, data = opened
-    imitator = replace(_IMITATOR, tutor=replace(_TUTORS, rehearsal=0.5))
-    tabled = _made(context, data, imitator)  # nine epochs: one sees the first views again
+    imitator = replace(_IMITATOR, tutor=_TUTORS)
+    tabled = labeler_stage(context, data, imitator)  # nine epochs: one sees the first views again
     monkeypatch.setattr(table, "LARGEST_TABLE", 0)
     with started(tiny_config(), tmp_path / "again", cache=tmp_path / "cache", progress=None) as (other, same):
-        online = _made(other, same, imitator)
+        online = labeler_stage(other, same, imitator)
     assert not list((tmp_path / "cache").rglob("logits.npy"))
     pixels = _pixels(data)
     torch.testing.assert_close(
@@ -288,8 +221,8 @@ def test_labels_made_at_every_step_teach_the_same(
 
 def test_copies_start_apart_and_count_equally(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
-    pair = _made(context, data, Design(names=("strided-1-w4",), epochs=2, copies=2)).open()
-    alone = _made(context, data, Design(names=("strided-1-w4",), epochs=2)).open()
+    pair = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2, copies=2)).open()
+    alone = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2)).open()
     assert _same(pair.members[0], alone.members[0])
     assert not _same(pair.members[0], pair.members[1])
     assert b"2xstrided-1-w4@8" in labeler_bytes(pair)
@@ -301,8 +234,8 @@ def test_copies_start_apart_and_count_equally(opened: tuple[Context, RealDataset
 def test_different_networks_are_averaged_at_one_scale(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
     names = ("strided-1-w4", "strided-1-w6")
-    labeler = _made(context, data, Design(names=names, epochs=2)).open()
-    alone = [_made(context, data, Design(names=(name,), epochs=2)).open() for name in names]
+    labeler = labeler_stage(context, data, Design(names=names, epochs=2)).open()
+    alone = [labeler_stage(context, data, Design(names=(name,), epochs=2)).open() for name in names]
     pixels = _pixels(data)  # fewer than the spread is measured on: all of validation here
     every = torch.from_numpy(data.val.images.copy()).float() / 255
     centered = [net.logits_of(every) - net.logits_of(every).mean(1, keepdim=True) for net in alone]
@@ -315,7 +248,7 @@ def test_different_networks_are_averaged_at_one_scale(opened: tuple[Context, Rea
 def test_snapshots_are_members_and_the_last_is_the_network(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
     design = Design(names=("strided-1-w4",), epochs=2, cycles=2)
-    made = _made(context, data, design)
+    made = labeler_stage(context, data, design)
     assert [part.name for part in made.parts].count("network-strided-1-w4") == 1  # one training
     trained = network_stage(context, data, "strided-1-w4", _recipe(context, cycles=2))
     assert trained.num_snapshots == 2
@@ -330,16 +263,16 @@ def test_few_bits_are_refitted_and_repeat_bit_for_bit(
 ) -> None:
     context, data = opened
     design = Design(names=("strided-1-w4",), epochs=2, bits=3)
-    made = _made(context, data, design)
+    made = labeler_stage(context, data, design)
     network = network_stage(context, data, "strided-1-w4", _recipe(context))
     assert not _same(made.open().members[0], rounded(network, bits=3))  # it moved
     with started(tiny_config(), tmp_path / "again", cache=tmp_path / "cache", progress=None) as (other, same):
-        assert labeler_bytes(_made(other, same, design).open()) == labeler_bytes(made.open())
+        assert labeler_bytes(labeler_stage(other, same, design).open()) == labeler_bytes(made.open())
 
 
 def test_temperature_and_scale_are_given_when_it_is_opened(opened: tuple[Context, RealDataset]) -> None:
     context, data = opened
-    made = _made(context, data, Design(names=("strided-1-w4",), epochs=2))
+    made = labeler_stage(context, data, Design(names=("strided-1-w4",), epochs=2))
     plain, scaled = made.open(), made.open(temperature=4.0, logit_scale=2.0)
     pixels = _pixels(data)
     torch.testing.assert_close(scaled.logits_of(pixels), 2 * plain.logits_of(pixels))

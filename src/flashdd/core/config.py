@@ -19,7 +19,6 @@ from flashdd.core.errors import ConfigError
 MOST_SHIFT = 0.5
 """Share of its side by which an image may move."""
 MOST_TUTORS = 16
-MOST_REHEARSAL = 10.0
 Shift = Annotated[float, Field(ge=0, le=MOST_SHIFT)]
 
 
@@ -144,9 +143,6 @@ class LabelerSection(Section):
     `searched` where shorter ones are tried (`search.teacher_lengths`)"""
     tutors: int | None = Field(default=None, ge=1, le=MOST_TUTORS)
     """so many full teachers, from other weights, whose mean they imitate; by default 3"""
-    rehearsal: float | None = Field(default=None, ge=0, le=MOST_REHEARSAL)
-    """who imitates does so on views of the distilled images, too, as its labels will be asked for: so many per real
-    image; by default 0.5; 0: on real images alone"""
     refit_steps: int = Field(default=300, ge=0)
     """of a member's refit to its own logits after rounding to fewer than 8 bits"""
     max_members: int = Field(default=1, ge=1, le=1000)
@@ -163,13 +159,6 @@ class LabelerSection(Section):
     @classmethod
     def _asked_for(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and value > 1 and info.data.get("tutor") == "none":
-            raise ValueError('needs labeler.tutor = "searched" beside it: without it nobody is imitated')
-        return value
-
-    @field_validator("rehearsal")
-    @classmethod
-    def _imitating(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value and info.data.get("tutor") == "none":
             raise ValueError('needs labeler.tutor = "searched" beside it: without it nobody is imitated')
         return value
 

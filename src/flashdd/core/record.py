@@ -176,7 +176,6 @@ class TutorFacts(_Facts):
     epochs: Positive
     shift: Fraction  # share of its side by which a real image moved at most in training
     num_networks: Positive = 1  # so many of it, whose logits are averaged
-    rehearsal: Ratio | None = None  # views of the distilled images per real one on which it is imitated, too
 
 
 class LabelerFacts(_Facts):

@@ -132,7 +132,7 @@ def committee_row(context: Context, data: RealDataset, images: ImageSet, method:
     those of the members' float32 files together. Raw: the mean of the logits.
     """
     setup, wanted = context.setup, parse_committee(scheme)
-    networks = [trained_network(context, data, images, member) for member in wanted.members]
+    networks = [trained_network(context, data, member) for member in wanted.members]
     judged = _judged(context, data, networks, raw=wanted.raw)
     weights, scale = _weights(judged.record["spreads"], raw=wanted.raw)
     logit_scale = wanted.logit_scale * scale

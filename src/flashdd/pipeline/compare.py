@@ -23,13 +23,12 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.sources import check_source
 from flashdd.images.table import METHODS, method_of
 from flashdd.labels.flash.capacity import Course
-from flashdd.pipeline.classifiers import teacher_network
 from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
 from flashdd.pipeline.material import Material, Shipped, shipped_labeler, student_statistics
 from flashdd.pipeline.package import image_settings
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.realrows import REAL, real_rows
 from flashdd.pipeline.record import caveats, data_facts, plain, resolved_config
 from flashdd.pipeline.rows import train_row

@@ -45,12 +45,10 @@ class Workload:
         )
 
 
-def search_flops(
-    rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: float | None = None, rehearsal: float = 0.0
-) -> int:
+def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: float | None = None) -> int:
     """Operations of a search over candidates `rows` (of a record): training and labeling of every network and course
     once, and every proxy student with its validation. trained: networks of the whole length at this shift were there
-    already, as a teacher is. rehearsal: views of the distilled images per real one in a training.
+    already, as a teacher is.
 
     Norms, activations, optimizer steps and the making of views are free, as in `models.count`.
     """
@@ -62,7 +60,7 @@ def search_flops(
         network = row["name"], row["epochs"], row["shift"]
         bits, members, macs = row["bits"], row["num_members"], row["macs"]  # of all members
         if (row["length"], row["shift"]) != (1, trained):
-            passes = round(_TRAIN * macs * row["epochs"] * work.train * (1 + rehearsal))
+            passes = round(_TRAIN * macs * row["epochs"] * work.train)
             training[network] = max(training.get(network, 0), passes)
         if bits < LOSSLESS_BITS:
             passes = (_TRAIN + _FORWARD) * macs * work.refit_images  # its own float32 logits are the target
@@ -80,22 +78,18 @@ def tutor_flops(
     epochs: int,
     copies: int,
     views: int | None,
-    rehearsal: float = 0.0,
-    rehearsed: int | None = 0,
 ) -> int:
-    """Operations of `copies` tutors of so many `macs` per image that label for the networks of `rows`, and of the
-    training of all but the first, which the teacher's search has trained, for `epochs`.
+    """Operations of `copies` tutors of so many `macs` per image that label the real images for the networks of `rows`,
+    and of the training of all but the first, which the teacher's search has trained, for `epochs`.
 
-    views: of every real image, which they label once for all networks; None: they label at every step of every
-    training. rehearsed: the same of the distilled images, views of all together; rehearsal: as in `search_flops`.
+    views: of every image, which they label once for all networks; None: they label at every step of every training.
     """
     asked: dict[tuple[str, float, float], int] = {}
     for row in rows:
         network = row["name"], row["epochs"], row["shift"]
         asked[network] = max(asked.get(network, 0), row["epochs"] * row["num_members"])
-    real = work.train * (sum(asked.values()) if views is None else views)
-    distilled = round(work.train * rehearsal * sum(asked.values())) if rehearsed is None else rehearsed
-    return macs * copies * _FORWARD * (real + distilled) + macs * (copies - 1) * _TRAIN * work.train * epochs
+    passes = _FORWARD * copies * (sum(asked.values()) if views is None else views)
+    return macs * work.train * (passes + _TRAIN * (copies - 1) * epochs)
 
 
 def reference_epochs(flops: int, work: Workload) -> float:

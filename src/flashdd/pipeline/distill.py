@@ -23,9 +23,8 @@ from flashdd.images.classorder import check_class_order
 from flashdd.images.table import method_of, settings_of
 from flashdd.images.task import DistillTask
 from flashdd.labels.table import read_table, write_table
-from flashdd.pipeline.classifiers import teacher_network
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.setup import FOREIGN, foreign_hints
 from flashdd.pipeline.start import started
 

@@ -10,9 +10,9 @@ from flashdd.core.config import RunConfig
 from flashdd.core.errors import OutputError, UsageError
 from flashdd.core.progress import Progress
 from flashdd.data.sources import check_source
-from flashdd.pipeline.classifiers import teacher_network
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish, tutor_facts
+from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import caveats
 from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of, unimitated
 from flashdd.pipeline.setup import resolve, source_options

@@ -11,17 +11,14 @@ from torch import nn
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
-from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.ensemble import logit_spread, matched_weights
 from flashdd.labels.flash.labeler import Labeler, Member, quantize_member
 from flashdd.labels.flash.pack import read_labeler, write_labeler
 from flashdd.labels.flash.refit import RefitRecipe, refit_member
 from flashdd.models.family import LabelerSpec
 from flashdd.models.labelernet import LabelerNet, labeler_net
-from flashdd.pipeline.classifiers import network_stage
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.real import Network
-from flashdd.pipeline.tutors import Rehearsed
+from flashdd.pipeline.real import Network, network_stage
 from flashdd.training.evaluate import evaluate, logits_of
 
 MEMBERS_REVISION = 1
@@ -36,22 +33,12 @@ _FILE = "labeler.safetensors"
 class TutorDesign:
     """The run's teacher, trained for so many epochs on images that move by `shift`, a share of their side.
 
-    copies: so many of it, from other weights, whose logits are averaged. rehearsal: who imitates it does so on so many
-    views of the distilled images, too, per real image.
+    copies: so many of it, from other weights, whose logits are averaged.
     """
 
     epochs: int
     shift: float
     copies: int = 1
-    rehearsal: float = 0.0
-
-    def __str__(self) -> str:
-        """As a scheme's dials: `d2-k3-v50`."""
-        copies = f"-k{self.copies}" if self.copies > 1 else ""
-        return f"d{self.epochs}{copies}" + (f"-v{100 * self.rehearsal:g}" if self.rehearsal else "")
-
-    def rehearsed(self, images: ImageSet) -> Rehearsed | None:
-        return Rehearsed(images=images, share=self.rehearsal) if self.rehearsal else None
 
     def networks(self, context: Context, data: RealDataset) -> tuple[Network, ...]:
         recipe = context.setup.tutor_with(self.epochs, self.shift)
@@ -78,12 +65,13 @@ class Design:
     tutor: TutorDesign | None = None
 
     def __str__(self) -> str:
-        """Such as `conv-3-w8@e8-s12.5-b4-m2-d2-k3-v50`: shift and rehearsal in percent, d the tutors' epochs, k their
-        number."""
+        """Such as `conv-3-w8@e8-s12.5-b4-m2-d2-k3`: the shift in percent, d the tutors' epochs, k their number."""
         shift = "" if self.shift is None else f"-s{100 * self.shift:g}"
         copies = f"-m{self.copies}" if self.copies > 1 else ""
         cycles = f"-c{self.cycles}" if self.cycles > 1 else ""
-        tutor = f"-{self.tutor}" if self.tutor else ""
+        tutor = f"-d{self.tutor.epochs}" if self.tutor else ""
+        if self.tutor and self.tutor.copies > 1:
+            tutor += f"-k{self.tutor.copies}"
         return f"{'+'.join(self.names)}@e{self.epochs}{shift}-b{self.bits}{copies}{cycles}{tutor}"
 
     @property
@@ -127,20 +115,16 @@ class Made:
         return value
 
 
-def labeler_stage(context: Context, data: RealDataset, images: ImageSet, design: Design) -> Made:
-    """The labeler of `design` for those distilled images; the record holds its params, macs, bits, num_members, and
-    both accuracies.
+def labeler_stage(context: Context, data: RealDataset, design: Design) -> Made:
+    """The labeler of `design`; the record holds its params, macs, bits, num_members, and both accuracies.
 
     Members of one architecture count equally, different ones after their logits' scales are matched on validation
     images (`labels.flash.ensemble`).
     """
     recipe = context.setup.member_with(epochs=design.epochs, shift=design.shift, cycles=design.cycles)
     tutors = design.tutor.networks(context, data) if design.tutor else ()
-    rehearsed = design.tutor.rehearsed(images) if design.tutor else None
     networks = {
-        (name, replica): network_stage(
-            context, data, name, recipe, replica=replica, tutors=tutors, rehearsed=rehearsed
-        )
+        (name, replica): network_stage(context, data, name, recipe, replica=replica, tutors=tutors)
         for name in design.names
         for replica in range(design.copies)
     }

@@ -5,9 +5,8 @@ of its side by which a real image moves at most in training, `s0` for not at all
 the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
 `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's. `d2`: it does not learn the
 classes but imitates, on the real images, the run's teacher stopped after 2 epochs, and with `k3` the mean of three
-such teachers, trained on images that move as its own; `v50`: it imitates on views of the distilled images, too, one
-for every two real images. Without `d` it learns the classes, without `k` it imitates one teacher, and without `v` on
-real images alone, whatever the section `labeler` says: that is of the run's own labeler.
+such teachers, trained on images that move as its own. Without `d` it learns the classes, and without `k` it imitates
+one teacher, whatever `labeler.tutor` and `labeler.tutors` say: these are the run's own labeler's.
 
 With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
 other weights, and `c3`, the snapshots of three cycles of one training, make it an ensemble, as several names do:
@@ -21,7 +20,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from flashdd.core.config import MOST_REHEARSAL, MOST_SHIFT, MOST_TUTORS
+from flashdd.core.config import MOST_SHIFT, MOST_TUTORS
 from flashdd.core.errors import UnknownNameError, UsageError
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
@@ -33,20 +32,19 @@ from flashdd.labels.flash.quantize import BITS
 from flashdd.labels.network import NetworkSource
 from flashdd.models.family import shrink_factor
 from flashdd.models.table import size_of_name
-from flashdd.pipeline.classifiers import network_stage
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.members import Design, Made, TutorDesign, labeler_stage, member_spec
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.rows import Opened, Row
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
     "epochs (e8), shift in percent of a side (s12.5), epochs of the teacher that is imitated (d2), number of such "
-    "teachers (k3), views of the distilled images on which they are imitated too, per 100 real ones (v50), temperature "
-    "(t4), entropy in nats (h2.1), logit scale (x2), and of labelers bits (b4), members (m4), snapshots (c3)"
+    "teachers (k3), temperature (t4), "
+    "entropy in nats (h2.1), logit scale (x2), and of labelers bits (b4), members (m4), snapshots (c3)"
 )
-_DIAL = re.compile(r"([esdkvthxbmc])(\d+(?:\.\d+)?)")
+_DIAL = re.compile(r"([esdkthxbmc])(\d+(?:\.\d+)?)")
 _WHOLE = "edkbmc"
 
 
@@ -55,8 +53,7 @@ class NetworkScheme:
     """epochs, shift, temperature: None where the run's own are meant; at most one of temperature and entropy is given.
 
     shift: a share of the image's side. tutor: epochs of the teacher that is imitated, None without one; tutors: so
-    many of them; rehearsal: views of the distilled images, per real image, on which they are imitated too. bits: of a
-    packed labeler; None for one network as it was trained.
+    many of them. bits: of a packed labeler; None for one network as it was trained.
     """
 
     names: tuple[str, ...]
@@ -64,7 +61,6 @@ class NetworkScheme:
     shift: float | None = None
     tutor: int | None = None
     tutors: int = 1
-    rehearsal: float = 0.0
     temperature: float | None = None
     entropy: float | None = None
     logit_scale: float = 1.0
@@ -117,11 +113,6 @@ def parse_network(scheme: str) -> NetworkScheme:
             f"label scheme '{scheme}': k counts the teachers that are imitated, {MOST_TUTORS} at most; their epochs "
             "stand beside it, such as d2-k3."
         )
-    if "v" in found and not ("d" in found and found["v"] <= 100 * MOST_REHEARSAL):
-        raise UsageError(
-            f"label scheme '{scheme}': v says on how many views of the distilled images, per 100 real ones, a teacher "
-            f"is imitated, {100 * MOST_REHEARSAL:g} at most; its epochs stand beside it, such as d2-v50."
-        )
     epochs, bits = found.get("e"), found.get("b")
     return NetworkScheme(
         names=names,
@@ -129,7 +120,6 @@ def parse_network(scheme: str) -> NetworkScheme:
         shift=found["s"] / 100 if "s" in found else None,
         tutor=int(found["d"]) if "d" in found else None,
         tutors=int(found.get("k", 1)),
-        rehearsal=found.get("v", 0.0) / 100,
         temperature=found.get("t"),
         entropy=found.get("h"),
         logit_scale=found.get("x", 1.0),
@@ -193,7 +183,7 @@ def check_softness(scheme: str, setup: Setup, *, temperature: float | None, entr
 def network_row(context: Context, data: RealDataset, images: ImageSet, method: str, scheme: str) -> Row:
     """The row of students whose labels that network gives; its facts say how good and how soft they are."""
     setup, wanted = context.setup, parse_network(scheme)
-    network = _made(context, data, images, wanted)
+    network = _made(context, data, wanted)
     stage, labels = labels_stage(context, network, images)
     temperature = wanted.temperature or default_setting(setup.settings).temperature
     facts: dict[str, Any] = {}
@@ -231,9 +221,9 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
     )
 
 
-def _made(context: Context, data: RealDataset, images: ImageSet, wanted: NetworkScheme) -> Network | Made:
+def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network | Made:
     if wanted.bits is None:
-        return trained_network(context, data, images, wanted)
+        return trained_network(context, data, wanted)
     design = Design(
         names=wanted.names,
         epochs=wanted.epochs or context.setup.member_recipe.epochs,
@@ -243,16 +233,15 @@ def _made(context: Context, data: RealDataset, images: ImageSet, wanted: Network
         cycles=wanted.cycles,
         tutor=_tutor(context, wanted),
     )
-    return labeler_stage(context, data, images, design)
+    return labeler_stage(context, data, design)
 
 
-def trained_network(context: Context, data: RealDataset, images: ImageSet, wanted: NetworkScheme) -> Network:
+def trained_network(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network:
     """The network of a scheme, trained as a labeler's members are, with epochs and a shift of its own if it has any."""
     recipe = context.setup.member_with(epochs=wanted.epochs, shift=wanted.shift)
     design = _tutor(context, wanted)
     tutors = design.networks(context, data) if design else ()
-    rehearsed = design.rehearsed(images) if design else None
-    return network_stage(context, data, wanted.names[0], recipe, tutors=tutors, rehearsed=rehearsed)
+    return network_stage(context, data, wanted.names[0], recipe, tutors=tutors)
 
 
 def _tutor(context: Context, wanted: NetworkScheme) -> TutorDesign | None:
@@ -260,7 +249,7 @@ def _tutor(context: Context, wanted: NetworkScheme) -> TutorDesign | None:
     if wanted.tutor is None:
         return None
     shift = context.setup.member_with(shift=wanted.shift).shift
-    return TutorDesign(epochs=wanted.tutor, shift=shift, copies=wanted.tutors, rehearsal=wanted.rehearsal)
+    return TutorDesign(epochs=wanted.tutor, shift=shift, copies=wanted.tutors)
 
 
 def _bytes(network: Network | Made, temperature: float, logit_scale: float) -> int:

@@ -29,7 +29,7 @@ def artifact_stage(
     """`artifact/` with images and labeler; the record holds the labeler's facts, its test accuracy among them."""
     setup, choice = context.setup, capacity.choice
     made = labeler_stage(
-        context, data, images, design_of(context, choice.rung, choice.setting.course, capacity.tutor)
+        context, data, design_of(context, choice.rung, choice.setting.course, capacity.tutor)
     )
     labeler = made.open(choice.setting.temperature, choice.setting.logit_scale)
     content = ArtifactContent(
@@ -118,9 +118,7 @@ def tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
     if capacity.tutor is None:
         return {}
     tutor = capacity.tutor
-    facts: dict[str, Any] = {"epochs": tutor.epochs, "shift": tutor.shift, "num_networks": tutor.copies}
-    if tutor.rehearsal:
-        facts["rehearsal"] = tutor.rehearsal
+    facts = {"epochs": tutor.epochs, "shift": tutor.shift, "num_networks": tutor.copies}
     return {"tutor": {"name": setup.config.teacher.name, **facts}}
 
 

@@ -102,8 +102,7 @@ def _imitating(setup: Setup) -> str:
         return ""
     if count > 1:
         whom = f"the mean of {count} {whom} ({count - 1} of them trained for it)"
-    rehearsed = " on real and distilled images" if setup.rehearsal else ""
-    return f", which imitate {whom}{rehearsed} in the training that its search chooses, where that is a short one,"
+    return f", which imitate {whom} in the training that its search chooses, where that is a short one,"
 
 
 def _training(setup: Setup, recipe: ClassifierRecipe) -> str:

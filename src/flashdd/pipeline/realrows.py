@@ -8,8 +8,8 @@ from typing import Any
 from flashdd.core.record import Accuracy
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.hard import HardSource
-from flashdd.pipeline.classifiers import network_stage
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.real import network_stage
 from flashdd.pipeline.rows import Row, row_facts, train_row
 from flashdd.training.protocols import Protocol
 

@@ -14,11 +14,10 @@ from flashdd.labels.flash.labeler import Labeler
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 from flashdd.pipeline.package import teacher_bytes, tutor_facts
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
 from flashdd.pipeline.search import SearchResult, unimitated
 from flashdd.pipeline.setup import Setup
 from flashdd.pipeline.storedrows import BY_LABELER
-from flashdd.pipeline.tutors import rehearsed_epochs, tabled_epochs, tutor_tabled
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 _OPTIONAL = ("equal_bytes",)
@@ -160,8 +159,7 @@ def _size(params: int, num_bytes: int, macs: int) -> dict[str, int]:
 def _search(
     result: SearchResult, work: Workload, trained: float | None = None, beside: int = 0
 ) -> dict[str, Any]:
-    rehearsal = result.tutor.rehearsal if result.tutor else 0.0
-    flops = search_flops(result.facts, work, trained=trained, rehearsal=rehearsal) + beside
+    flops = search_flops(result.facts, work, trained=trained) + beside
     return {
         "candidates": result.facts,
         "chosen": result.chosen,
@@ -175,17 +173,15 @@ def _tutor_flops(context: Context, data: RealDataset, capacity: SearchResult, wo
     """Of the labels that the candidates imitated; the first tutor's training is part of the teacher's search."""
     if capacity.tutor is None:
         return 0
-    setup, tutor, recipe = context.setup, capacity.tutor, context.setup.member_recipe
-    rehearsed = rehearsed_epochs(context, work.train, recipe, tutor.rehearsal) * setup.num_images
+    setup = context.setup
+    tabled = tutor_tabled(context, data, setup.member_recipe)
     return tutor_flops(
         capacity.facts,
         work,
         setup.teacher_size.macs,
-        epochs=tutor.epochs,
-        copies=tutor.copies,
-        views=tabled_epochs(context, recipe) if tutor_tabled(context, data, recipe) else None,
-        rehearsal=tutor.rehearsal,
-        rehearsed=rehearsed if setup.protocol.views.replayable else None,
+        epochs=capacity.tutor.epochs,
+        copies=capacity.tutor.copies,
+        views=tabled_epochs(context, setup.member_recipe) if tabled else None,
     )
 
 

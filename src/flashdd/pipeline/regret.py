@@ -17,10 +17,10 @@ from flashdd.core.record import RECORD_FORMAT, ComparedRow, Comparison, paired_d
 from flashdd.core.regret import Regret
 from flashdd.data.sources import check_source
 from flashdd.models.table import size_of_name
-from flashdd.pipeline.classifiers import teacher_network
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.members import TutorDesign
+from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import plain
 from flashdd.pipeline.search import SearchResult, capacity_search, design_of, teacher_search, tutor_of
 from flashdd.pipeline.setup import Setup, resolve, source_options
@@ -150,7 +150,7 @@ def _choice(
 
 def _check_tutors(setup: Setup, sweep: Sweep, tutor: TutorDesign | None) -> None:
     """UsageError unless the sweep's networks learn from whom the search's do."""
-    told = "" if tutor is None else str(tutor)
+    told = "" if tutor is None else f"d{tutor.epochs}" + (f"-k{tutor.copies}" if tutor.copies > 1 else "")
     if told != sweep.tutors:
         raise UsageError(
             f"the search's networks imitate {told or 'nobody'}, the sweep's {sweep.tutors or 'nobody'}: sweep "

@@ -15,13 +15,13 @@ from flashdd.core.progress import Progress
 from flashdd.core.record import Record
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
-from flashdd.pipeline.classifiers import teacher_network
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, learned_labels, open_images
 from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.material import Material, shipped_labeler
 from flashdd.pipeline.members import labeler_stage
 from flashdd.pipeline.package import artifact_stage, publish
+from flashdd.pipeline.real import teacher_network, tutor_stage
 from flashdd.pipeline.record import build_record, figures_of, resolved_config
 from flashdd.pipeline.reportfiles import write_report_files
 from flashdd.pipeline.search import (
@@ -35,7 +35,6 @@ from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
 from flashdd.pipeline.throughput import measure_throughput
-from flashdd.pipeline.tutors import Tutors, rehearsal_stage, tutor_stage
 from flashdd.report.build import ReportFiles, render_page
 
 _THROUGHPUT_BATCH = 256
@@ -125,16 +124,12 @@ def _seconds(
     rungs = dict.fromkeys(
         (entry.candidate.rung, entry.candidate.setting.course) for entry in capacity.measured
     )
-    made = [labeler_stage(context, data, images, design_of(context, *rung, capacity.tutor)) for rung in rungs]
+    made = [labeler_stage(context, data, design_of(context, *rung, capacity.tutor)) for rung in rungs]
     parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}
     if capacity.tutor:
         tutors = capacity.tutor.networks(context, data)
         labeled = tutor_stage(context, tutors, context.setup.member_recipe)
-        rehearsed = capacity.tutor.rehearsed(images)
         beside = [tutor.stage for tutor in tutors[1:]]  # the first is the teacher
-        if rehearsed:
-            together = Tutors(networks=tutors)
-            beside.append(rehearsal_stage(context, together, context.setup.member_recipe, rehearsed)[0])
         parts |= {part.folder: part.seconds for part in (labeled, *beside)}
     return {
         "data": read_json(context.out / "stages" / "data.json")["seconds"],

@@ -27,13 +27,11 @@ from flashdd.labels.flash.capacity import (
     search,
 )
 from flashdd.labels.table import Labels
-from flashdd.pipeline.classifiers import NETWORK_REVISION
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
-from flashdd.pipeline.tutors import TUTOR_EPOCHS, TUTOR_TEMPERATURE
 from flashdd.report.text import counted
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
@@ -117,7 +115,7 @@ def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDes
     if epochs >= setup.teacher_recipe.epochs:  # the whole training, or a longer one
         context.progress.message(" ".join(unimitated(setup, None)))
         return None
-    return TutorDesign(epochs=epochs, shift=course.shift, copies=setup.tutors, rehearsal=setup.rehearsal)
+    return TutorDesign(epochs=epochs, shift=course.shift, copies=setup.tutors)
 
 
 def unimitated(setup: Setup, tutor: TutorDesign | None) -> list[str]:
@@ -143,7 +141,7 @@ def capacity_search(
 
     @cache
     def made(rung: Rung, course: Course) -> Made:
-        return labeler_stage(context, data, images, design_of(context, rung, course, tutor))
+        return labeler_stage(context, data, design_of(context, rung, course, tutor))
 
     @lru_cache(maxsize=4)
     def labels(rung: Rung, course: Course) -> Labels:
@@ -163,8 +161,6 @@ def capacity_search(
         networks = tutor.networks(context, data)
         inputs["tutor"] = " ".join(network.stage.hash for network in networks)
         inputs["imitation"] = f"{TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
-        if tutor.rehearsal:
-            inputs["rehearsal"] = f"{tutor.rehearsal:g}"
     found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
     return replace(found, tutor=tutor)
 
@@ -234,7 +230,7 @@ def _search_stage(
 
 def _labeler_dials(setup: Setup) -> dict[str, Any]:
     """Without the tutors: where there are any they are an input."""
-    return setup.config.labeler.model_dump(mode="json", exclude={"tutor", "tutors", "rehearsal"})
+    return setup.config.labeler.model_dump(mode="json", exclude={"tutor", "tutors"})
 
 
 class _Proxies:

@@ -31,7 +31,6 @@ _SHORT_FROM = 16
 """Pixels of a side from which a teacher that is stopped so early is tried by default: on digits, 8 pixels, the whole
 training makes the best students."""
 _TUTORS = 3
-_REHEARSAL = 0.5
 FOREIGN = "foreign"
 Shape = tuple[int, int, int]
 
@@ -101,12 +100,6 @@ class Setup:
         """Teachers whose mean labelers imitate where the search stops the teacher early; 0: they imitate nobody."""
         labeler = self.config.labeler
         return 0 if labeler.tutor == "none" or not self.stops_teacher else labeler.tutors or _TUTORS
-
-    @property
-    def rehearsal(self) -> float:
-        """Views of the distilled images per real image, on which labelers imitate, too."""
-        asked = self.config.labeler.rehearsal
-        return _REHEARSAL if asked is None else asked
 
     @property
     def longest_training(self) -> int:

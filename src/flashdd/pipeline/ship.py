@@ -15,11 +15,10 @@ from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.capacity import Rung
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.models.family import LabelerSpec, ladder, shrink_factor
-from flashdd.pipeline.classifiers import network_stage
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.families import Room
 from flashdd.pipeline.members import member_spec, single
-from flashdd.pipeline.real import Network
+from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.schemes import SHIP
 from flashdd.pipeline.search import SearchResult
 from flashdd.training.evaluate import evaluate

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flashdd.core.errors import ConfigError
 from flashdd.core.seeds import derive
 from flashdd.data.dataset import Split
-from flashdd.data.views import ViewBatch, ViewMaker, ViewSpec
+from flashdd.data.views import ViewMaker, ViewSpec
 from flashdd.training.engine import Engine
 from flashdd.training.loop import Fitted, Training, fit
 from flashdd.training.losses import Loss, loss_value
@@ -91,37 +91,13 @@ class ClassifierRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
-    """What a network will be asked for once it labels: views of the distilled images, `per_batch` of them beside every
-    batch of real ones. source: the tutor's labels of them; epochs: of views, which longer trainings see again."""
-
-    views: ViewMaker
-    source: LabelSource
-    epochs: int
-    per_batch: int
-
-    def order(self, *, seed: int) -> BatchOrder:
-        """Every view of an epoch once, in batches that run on over the ends of epochs."""
-        num_images = self.views.num_images
-        return BatchOrder(
-            lambda epoch: every_image(epoch % self.epochs, num_images),
-            batch_size=self.per_batch,
-            seed=seed,
-            span=True,
-            num_pairs=num_images,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tutor:
     """Whom a network imitates instead of learning the classes. source: its labels, at their temperature, of the views
-    of the real images that `augmentation_seed` draws; epochs: of views, which longer trainings see again; rehearsal:
-    of the distilled images, on which it imitates too."""
+    of the real images that `augmentation_seed` draws; epochs: of views, which longer trainings see again."""
 
     source: LabelSource
     augmentation_seed: int
     epochs: int
-    rehearsal: Rehearsal | None = None
 
     def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
         return every_image(epoch % self.epochs, num_images)
@@ -152,24 +128,16 @@ def fit_classifier(
     schedule = tutor.schedule if tutor else every_image
     order = recipe.order(num_images, seed=derive(seed, "classifier"), schedule=schedule)
 
-    rehearsal = tutor.rehearsal if tutor else None
-    rehearsed = rehearsal.order(seed=derive(seed, "rehearsal")) if rehearsal else None
-
-    def drawn(maker: ViewMaker, epochs: Tensor, ids: Tensor) -> ViewBatch:
-        return maker.make(engine.share(epochs), engine.share(ids))
-
     def loss(net: nn.Module, step: int) -> tuple[Tensor, int, int]:
         epochs, ids = order.pairs(step)
-        own, rows = drawn(views, epochs, ids), len(ids)
+        own = views.make(engine.share(epochs), engine.share(ids))
+        output = net(own.pixels)
         if tutor is None:
-            target = labels[own.image_ids.to(labels.device)]
-            return F.cross_entropy(net(own.pixels), target), rows, len(target)
-        pixels, target = own.pixels, tutor.source.logits(own)
-        if rehearsal and rehearsed:
-            more = drawn(rehearsal.views, *rehearsed.pairs(step))
-            pixels, rows = torch.cat([pixels, more.pixels]), rows + rehearsal.per_batch
-            target = torch.cat([target, rehearsal.source.logits(more)])
-        return loss_value(_IMITATION, net(pixels), target, tutor.source.temperature, None), rows, len(target)
+            value = F.cross_entropy(output, labels[own.image_ids.to(labels.device)])
+        else:
+            source = tutor.source
+            value = loss_value(_IMITATION, output, source.logits(own), source.temperature, None)
+        return value, len(ids), len(own.image_ids)
 
     steps = recipe.steps(num_images)
     training = Training(
