@@ -41,7 +41,8 @@ def test_logits_are_the_weighted_mean() -> None:
     assert torch.allclose(source.logits(batch), expected, atol=1e-6)
     mean = CommitteeSource(Committee(nets), num_classes=CLASSES).logits(batch)
     assert torch.allclose(mean, sum(net(batch.pixels) for net in nets) / torch.tensor(3.0), atol=1e-6)
-    single = NetworkSource(nets[0], num_classes=CLASSES)  # lays out the weights of both, which decides the last bits
+    # The first source lays out the weights of both, and the layout decides the last bits.
+    single = NetworkSource(nets[0], num_classes=CLASSES)
     alone = CommitteeSource(Committee(nets[:1]), num_classes=CLASSES)
     assert torch.equal(alone.logits(batch), single.logits(batch))
     assert alone.replayable
