@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from flashdd.core.budget import parse_budget
 from flashdd.core.config import (
     RunConfig,
     build_config,
     known_keys,
-    parse_budget,
     parse_setting,
     read_recipe,
 )

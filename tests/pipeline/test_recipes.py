@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,17 @@ from flashdd.core.record import Record
 from flashdd.pipeline import throughput
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.realrows import REAL
+from flashdd.pipeline.regret import checked_cases
 from flashdd.pipeline.run import run
 from flashdd.pipeline.schemes import SHIP
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 COMPARISONS = [path for path in RECIPES if "compare" in read_recipe(path)]
+REGRETS = [path for path in RECIPES if "regret" in read_recipe(path)]
 RUNS = [
     path
     for path in RECIPES
-    if path not in COMPARISONS or f"flashdd run recipes/{path.name}" in path.read_text()
+    if path not in (*COMPARISONS, *REGRETS) or f"flashdd run recipes/{path.name}" in path.read_text()
 ]
 ONE_STEP = [
     ("data.resolution", 8),
@@ -41,14 +44,14 @@ ONE_STEP = [
 ]
 
 
-def _data(root: Path) -> Path:
+def _data(root: Path, side: int = 16, num_train: int = 14) -> Path:
     dice = np.random.default_rng(0)
-    for split, count in (("train", 14), ("test", 2)):
+    for split, count in (("train", num_train), ("test", 2)):
         for label in range(10):
             folder = root / split / f"class {label}"
             folder.mkdir(parents=True)
             for index in range(count):
-                pixels = dice.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                pixels = dice.integers(0, 256, (side, side, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.png")
     return root
 
@@ -97,3 +100,16 @@ def test_every_recipe_of_a_run_takes_one_step(
     assert record.labeler.budget_bytes == 13_408
     assert record.labeler.bytes <= 13_408
     assert {row.student for row in record.students} == {config.student.name}
+
+
+@pytest.mark.parametrize("path", REGRETS, ids=lambda path: path.stem)
+def test_every_study_of_regret_can_be_started(path: Path, tmp_path: Path) -> None:
+    """Its search may choose every network of its grid, in every case; on as many pixels and classes as are meant."""
+    recipe = read_recipe(path)
+    images = [("data.source", str(_data(tmp_path, side=32, num_train=60)))] if "data" in recipe else []
+    cases = checked_cases(build_config(recipe, images))
+    asked = recipe["regret"]
+    assert [(case.ipc, case.times) for case in cases] == list(
+        itertools.product(asked["ipc"], asked["passes"])
+    )
+    assert all(len(case.grid) >= 18 for case in cases)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import statistics
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from tiny import tiny_config
 
-from flashdd.core.errors import UsageError
+from flashdd.artifact.format import IMAGES
+from flashdd.core.config import CompareSection, ImagesSection, RunConfig
+from flashdd.core.errors import FlashddError, OutputError, UsageError
+from flashdd.core.record import Record
 from flashdd.core.regret import Regret
-from flashdd.pipeline.regret import Sweep, regret
+from flashdd.pipeline import regret as regret_study
+from flashdd.pipeline.regret import checked_cases, regret
 from flashdd.report.regret import regret_markdown
 
-SWEEP = Sweep(names=("strided-1-w4", "strided-2-w4"), epochs=(1, 2))
+NAMES, EPOCHS = ("strided-1-w4", "strided-2-w4"), (1, 2)
+
+
+def study(**dials: Any) -> RunConfig:
+    """A tiny run's configuration with a grid; dials of `regret` otherwise."""
+    return tiny_config(regret={"names": NAMES, "epochs": EPOCHS, "ipc": (2,), **dials})
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +35,16 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def record(out: Path) -> Regret:
-    return regret(tiny_config(), out, sweep=SWEEP, ipc=(2,), times=(1, 2), cache=out / "cache")
+    return regret(study(passes=(1, 2)), out / "study", cache=out / "cache")
 
 
 def test_every_network_is_swept_in_every_length_at_the_temperature_of_the_choice(record: Regret) -> None:
     for case in record.cases:
         softness = case.chosen.rpartition("-")[2]
         assert [entry.row.scheme for entry in case.sweep] == [
-            f"{name}@e{epochs}-b8-{softness}" for name in SWEEP.names for epochs in SWEEP.epochs
+            f"{name}@e{epochs}-b8-{softness}" for name in NAMES for epochs in EPOCHS
         ]
-        assert [(entry.name, entry.epochs) for entry in case.sweep] == SWEEP.networks
+        assert [(entry.name, entry.epochs) for entry in case.sweep] == list(itertools.product(NAMES, EPOCHS))
         assert {entry.row.accuracy.n for entry in case.sweep} == {3}
 
 
@@ -60,20 +72,94 @@ def test_a_case_of_twice_the_passes_trains_twice_as_long(record: Regret) -> None
 
 
 def test_the_file_reads_back_and_is_drawn(record: Regret, out: Path) -> None:
-    held = Regret.read(out / "regret.json")
+    held = Regret.read(out / "study" / "regret.json")
     assert held == record
     tables = regret_markdown(held)
     assert all(f"| {case.chosen} |" in tables for case in record.cases)
     assert tables.count("| after 1 epoch, % | after 2 epochs, % |") == len(record.cases)
 
 
-def test_a_network_that_the_search_may_not_choose_is_refused(tmp_path: Path) -> None:
-    wide = Sweep(names=("strided-1-w64",), epochs=(1,))
-    with pytest.raises(UsageError, match=r"strided-1-w64: .* the search may use 9,000 and 4,000"):
-        regret(tiny_config(), tmp_path, sweep=wide, ipc=(2,), times=(1,))
+def test_a_case_holds_the_search_that_made_the_choice(record: Regret) -> None:
+    for case in record.cases:
+        assert case.search is not None
+        chosen = case.search.candidates[case.search.chosen]
+        assert case.chosen.startswith(f"{chosen.name}@e{chosen.epochs:g}-b8-")
+        assert case.proxies == sum(entry.n for entry in case.search.candidates)
 
 
-def test_a_sweep_that_imitates_others_than_the_search_is_refused(out: Path) -> None:
-    imitating = Sweep(names=SWEEP.names, epochs=(1,), tutors="d1-k3")
-    with pytest.raises(UsageError, match="imitate nobody, the sweep's d1-k3"):
-        regret(tiny_config(), out / "tutored", sweep=imitating, ipc=(2,), times=(1,), cache=out / "cache")
+def test_the_grid_is_by_default_all_that_the_search_may_choose() -> None:
+    config = tiny_config(regret={"ipc": (2,)}, search__lengths=[0.5, 1.0])
+    (case,) = checked_cases(config)
+    widths = {2: (4, 8, 11), 1: (4, 8, 16, 32, 46)}
+    names = [f"strided-{depth}-w{width}" for depth, chain in widths.items() for width in chain]
+    assert case.grid == list(itertools.product(names, (1, 2)))
+
+
+def test_a_recipes_own_axes_of_comparison_are_not_crossed(tmp_path: Path, out: Path) -> None:
+    """Nor is anything trained again: the cells are those of the study before."""
+    axes = {"images": ("random", "rded"), "ipc": (1, 2), "students": ("convnet-2-w8",), "plain": True}
+    config = study(passes=(1, 2)).model_copy(update={"compare": CompareSection.model_validate(axes)})
+    assert regret(config, out / "study", cache=out / "cache") == Regret.read(out / "study" / "regret.json")
+
+
+def test_a_record_of_another_grid_goes_before_anything_is_trained(
+    record: Regret, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    path = out / "study" / "regret.json"
+    held = path.read_bytes()
+    monkeypatch.setattr(regret_study, "_studied", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        regret(study(passes=(1, 2)), out / "study", cache=out / "cache")
+    assert path.read_bytes() == held
+    with pytest.raises(KeyboardInterrupt):
+        regret(study(passes=(1, 2), epochs=(1,)), out / "study", cache=out / "cache")
+    assert not path.exists()
+    path.write_bytes(held)
+
+
+@pytest.mark.parametrize(
+    ("dials", "message"),
+    [
+        (
+            {"names": ("strided-1-w64",)},
+            r"strided-1-w64: .* bytes and .*; the search may use 4,000 and 9,000",
+        ),
+        ({"names": ("strided-2-w4-in",)}, "strided-2-w4-in"),
+        ({"tutors": "d1-k3"}, "regret.tutors: the search's networks imitate nobody, the grid's d1-k3"),
+        ({"ipc": (2, 10_000)}, "IPC 10000 is larger than class"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_anything_is_made(
+    dials: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FlashddError, match=message):
+        regret(study(**dials), tmp_path / "out", cache=tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_made_elsewhere_is_refused(tmp_path: Path, finished: tuple[Path, Record]) -> None:
+    config = study(ipc=()).model_copy(
+        update={"images": ImagesSection(method=str(finished[0] / "artifact" / IMAGES))}
+    )
+    with pytest.raises(UsageError, match=r"parquet was made elsewhere.*name a method"):
+        regret(config, tmp_path / "out", cache=tmp_path / "cache")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(OutputError, match="is not empty"):
+        regret(study(), tmp_path, cache=tmp_path / "cache")
+    assert os.listdir(tmp_path) == ["precious.txt"]
+
+
+def test_a_grid_that_imitates_others_than_the_search_is_refused(out: Path) -> None:
+    """The search stops the teacher after 1 of 2 epochs, or leaves it; whom its networks imitate only it can say."""
+    config = tiny_config(
+        regret={"names": NAMES, "epochs": (1,), "ipc": (2,), "tutors": "d1-k2"},
+        search__teacher_lengths=[0.5, 1.0],
+    )
+    with pytest.raises(UsageError, match=r"networks imitate (nobody|d1-k3), the grid's d1-k2"):
+        regret(config, out / "tutored", cache=out / "cache")

@@ -75,10 +75,19 @@ def test_a_case_is_one_row_with_its_regret_in_points() -> None:
     assert "- A note." in lines
 
 
-def test_the_sweep_is_a_grid_of_networks_by_bytes_and_epochs() -> None:
+def test_a_choice_that_is_the_best_of_the_grid_says_how_far_the_next_is() -> None:
+    held = case()
+    wide = held["best"]
+    line = regret_markdown(record(**{**held, "chosen": wide})).splitlines()[2]
+    assert line.endswith("| 0, the choice (next: conv-2-w6@e4-b8-t4, -2.0 [-14.7, +10.7]) |")
+    alone = regret_markdown(record(**{**held, "chosen": wide, "finals": held["finals"][1:]})).splitlines()[2]
+    assert alone.endswith("| 0, the choice |")
+
+
+def test_the_grid_is_drawn_as_networks_by_bytes_and_epochs() -> None:
     grid = regret_markdown(record()).splitlines()[-6:]
     assert grid == [
-        "Sweep at IPC 10, 200,000 (x4) image passes, n = 2:",
+        "Grid at IPC 10, 200,000 (x4) image passes, n = 2:",
         "",
         "| network | bytes | after 2 epochs, % | after 4 epochs, % |",
         "| --- | ---: | ---: | ---: |",

@@ -237,6 +237,12 @@ class ProtocolSection(Section):
     """views seen by a student; by default what the protocol says"""
 
 
+def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values) or "" in values:
+        raise ValueError("needs entries that differ, none of them empty")
+    return values
+
+
 class CompareSection(Section):
     """What `flashdd compare` crosses with each other; `flashdd run` does not read it."""
 
@@ -254,9 +260,27 @@ class CompareSection(Section):
     @field_validator("schemes", "images", "ipc", "students")
     @classmethod
     def _different(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) < len(values) or "" in values:
-            raise ValueError("needs entries that differ, none of them empty")
-        return values
+        return _differing(values)
+
+
+class RegretSection(Section):
+    """The grid beside which `scripts/regret` puts the search's choice; nothing else reads it."""
+
+    names: tuple[str, ...] = ()
+    """labelers of one member, such as `conv-3-w8`; by default every one that the search may choose"""
+    epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """lengths of their training; by default those that the search tries"""
+    tutors: str = ""
+    """whom they imitate, as a scheme's dials say it (`d2-k3`); by default nobody"""
+    ipc: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """images per class; by default `images.ipc`"""
+    passes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1,), min_length=1)
+    """a student's image passes, as multiples of the protocol's"""
+
+    @field_validator("names", "epochs", "ipc", "passes")
+    @classmethod
+    def _different(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _differing(values)
 
 
 class RunConfig(Section):
@@ -276,6 +300,7 @@ class RunConfig(Section):
     student: StudentSection = StudentSection()
     protocol: ProtocolSection = ProtocolSection()
     compare: CompareSection = CompareSection()
+    regret: RegretSection = RegretSection()
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"
     precision: str = Field(default="auto", pattern=r"^(auto|32-true|bf16-mixed)$")
@@ -357,25 +382,3 @@ def _explain(detail: Mapping[str, Any]) -> str:
         return f"unknown key '{key}'{hint}"
     message = detail["msg"].removeprefix("Value error, ")
     return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}."
-
-
-_BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|[kKmM]?[bB])?\s*")
-_UNITS = {None: 1, "B": 1, "KB": 1_000, "MB": 1_000_000}
-
-
-def parse_budget(text: str, reference_bytes: int) -> int:
-    """Bytes of a budget: `13408`, `16KB`, `1.2MB` (KB = 1000) or `0.03%` of `reference_bytes`.
-
-    >>> parse_budget("0.03%", 44_695_848)
-    13408
-    """
-    match = _BUDGET.fullmatch(text)
-    if match is None:
-        raise ConfigError(
-            f"labeler.budget: got '{text}'; expected bytes (13408), a size (16KB) or a share (0.03%)."
-        )
-    number, unit = float(match[1]), match[2]
-    size = number / 100 * reference_bytes if unit == "%" else number * _UNITS[unit and unit.upper()]
-    if size < 1:
-        raise ConfigError(f"labeler.budget: '{text}' is less than one byte; give more.")
-    return int(size)

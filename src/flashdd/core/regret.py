@@ -1,4 +1,4 @@
-"""What a regret study leaves: the search's choice beside the best of an exhaustive sweep."""
+"""What a regret study leaves: the search's choice beside the best of a grid of networks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from flashdd.core.facts import Amount, Facts, Positive
-from flashdd.core.record import ComparedRow, DataFacts, Difference, RecordFile
+from flashdd.core.record import ComparedRow, DataFacts, Difference, RecordFile, Search
 
 
 class Swept(Facts):
-    """A network of the sweep in one length of its training."""
+    """A network of the grid after one length of its training."""
 
     name: str
     epochs: Positive
@@ -22,15 +22,16 @@ class RegretCase(Facts):
     """One number of images per class and one length of the students' training."""
 
     ipc: Positive
-    times: Positive  # as many image passes as the protocol has
-    image_passes: Positive  # of a student
+    times: Positive  # a student's image passes, as a multiple of the protocol's
+    image_passes: Positive
     chosen: str  # scheme of the search's choice
     proxies: Positive  # students that the search trained
-    seconds: Amount  # of the search
-    best: str  # the better one of the two finalists of the sweep
+    seconds: Amount  # of these; training the networks that label is not in it
+    best: str  # the better one of the grid's finalists
     regret: Difference  # best less chosen, test accuracy, paired over seeds
-    finals: Annotated[tuple[ComparedRow, ...], Field(min_length=1)]  # the choice and the sweep's best two
+    finals: Annotated[tuple[ComparedRow, ...], Field(min_length=1)]  # the choice and the grid's best two
     sweep: Annotated[tuple[Swept, ...], Field(min_length=1)]
+    search: Search | None = None
 
     @model_validator(mode="after")
     def _rows_exist(self) -> Self:

@@ -25,7 +25,7 @@ from flashdd.images.table import METHODS, method_of
 from flashdd.labels.flash.capacity import Course
 from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.distill import images_stage, learned_labels, open_images
+from flashdd.pipeline.distill import images_stage, images_teacher, learned_labels, open_images
 from flashdd.pipeline.material import Material, Shipped, shipped_labeler, student_statistics
 from flashdd.pipeline.package import image_settings
 from flashdd.pipeline.real import Network, teacher_network
@@ -160,9 +160,8 @@ class _Set:
 
     @cached_property
     def made(self) -> StageResult:
-        method = self.context.setup.method
-        asked = method == FOREIGN or method_of(method).teacher
-        return images_stage(self.context, self.data, self.teacher() if asked else None, method)
+        teacher = images_teacher(self.context, self.data)
+        return images_stage(self.context, self.data, teacher, self.context.setup.method)
 
     @property
     def in_artifact(self) -> bool:

@@ -44,14 +44,18 @@ def distill(
     """
     with started(config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
-        teacher = None
-        if setup.foreign or method_of(setup.method).teacher:
-            teacher = teacher_network(context, data)
-        stage = images_stage(context, data, teacher, setup.method)
+        stage = images_stage(context, data, images_teacher(context, data), setup.method)
         path = context.out / "images.parquet"
         write_parquet(open_images(stage), path)
         facts: dict[str, Any] = {"path": str(path), "method": setup.method, "ipc": setup.ipc, "notes": []}
         return {**facts, **stage.record}
+
+
+def images_teacher(context: Context, data: RealDataset) -> Network | None:
+    """The teacher, trained, where the run's images ask for one."""
+    setup = context.setup
+    asked = setup.foreign or method_of(setup.method).teacher
+    return teacher_network(context, data) if asked else None
 
 
 def images_stage(context: Context, data: RealDataset, teacher: Network | None, method: str) -> StageResult:

@@ -65,7 +65,7 @@ def build_record(
             "accuracy": teacher.accuracy("test"),
         },
         "teacher_search": _search(teacher_search, work, trained=setup.teacher_recipe.shift),
-        "capacity": _search(capacity, work, beside=_tutor_flops(context, data, capacity, work)),
+        "capacity": capacity_facts(context, data, capacity, work),
         "labeler": _labeler(setup, capacity, artifact),
         "throughput": [throughput],
         "students": rows,
@@ -120,7 +120,7 @@ def plain(value: Any) -> Any:
 
 def resolved_config(setup: Setup, data: RealDataset) -> dict[str, Any]:
     """The configuration without paths: the data's name stands for where they lay."""
-    config: dict[str, Any] = setup.config.model_dump(mode="json", exclude={"compare"})
+    config: dict[str, Any] = setup.config.model_dump(mode="json", exclude={"compare", "regret"})
     config["data"]["source"] = data.name
     if setup.foreign:
         config["images"] |= {"method": setup.foreign.name, "labels": None}
@@ -167,6 +167,13 @@ def _search(
         "flops": flops,
         "reference_epochs": reference_epochs(flops, work),
     }
+
+
+def capacity_facts(
+    context: Context, data: RealDataset, capacity: SearchResult, work: Workload
+) -> dict[str, Any]:
+    """The record's `capacity`: every candidate, the choice, and what it all cost."""
+    return _search(capacity, work, beside=_tutor_flops(context, data, capacity, work))
 
 
 def _tutor_flops(context: Context, data: RealDataset, capacity: SearchResult, work: Workload) -> int:

@@ -1,4 +1,4 @@
-"""How far the search's choice of a labeler is from the best of an exhaustive sweep, by the students of both."""
+"""How far the search's choice of a labeler is from the best of a grid of networks, by the students of both."""
 
 from __future__ import annotations
 
@@ -10,84 +10,56 @@ from pathlib import Path
 from typing import Any
 
 from flashdd import __version__
-from flashdd.core.config import RunConfig
+from flashdd.core.config import CompareSection, RegretSection, RunConfig
 from flashdd.core.errors import UsageError
+from flashdd.core.files import read_json
 from flashdd.core.progress import Progress
 from flashdd.core.record import RECORD_FORMAT, ComparedRow, Comparison, paired_difference
 from flashdd.core.regret import Regret
+from flashdd.data.dataset import RealDataset
 from flashdd.data.sources import check_source
-from flashdd.models.table import size_of_name
+from flashdd.models.family import LabelerSpec
 from flashdd.pipeline.compare import compare
-from flashdd.pipeline.distill import images_stage, open_images
+from flashdd.pipeline.cost import Workload
+from flashdd.pipeline.distill import images_stage, images_teacher, open_images
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.real import teacher_network
-from flashdd.pipeline.record import plain
-from flashdd.pipeline.search import SearchResult, capacity_search, design_of, teacher_search, tutor_of
+from flashdd.pipeline.record import capacity_facts, plain, resolved_config
+from flashdd.pipeline.schemes import check_scheme
+from flashdd.pipeline.search import capacity_search, design_of, teacher_search, tutor_of
 from flashdd.pipeline.setup import Setup, resolve, source_options
-from flashdd.pipeline.start import started
+from flashdd.pipeline.start import claim_output, started
 
 SWEEP_SEEDS, FINAL_SEEDS = 3, 10
-_BEST = 2  # of the sweep, that are trained again with more seeds
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """names x epochs: every network in every length of training, at 8 bits. tutors: whom they imitate, as a scheme's
-    dials say it ("d2-k3"); "" for nobody."""
-
-    names: tuple[str, ...]
-    epochs: tuple[int, ...]
-    tutors: str = ""
-
-    def schemes(self, softness: str) -> list[str]:
-        """As `flashdd compare` spells them; softness: the last dials, "t4"."""
-        dials = f"-{self.tutors}" if self.tutors else ""
-        return [f"{name}@e{epochs}-b8{dials}-{softness}" for name, epochs in self.networks]
-
-    @property
-    def networks(self) -> list[tuple[str, int]]:
-        return list(itertools.product(self.names, self.epochs))
+_BEST = 2  # of the grid, that are trained again with more seeds
 
 
 def regret(
-    config: RunConfig,
-    out: Path | str,
-    *,
-    sweep: Sweep,
-    ipc: Sequence[int],
-    times: Sequence[int],
-    cache: Path | str | None = None,
-    progress: Progress | None = None,
+    config: RunConfig, out: Path | str, *, cache: Path | str | None = None, progress: Progress | None = None
 ) -> Regret:
-    """For every IPC and every multiple of the protocol's image passes: the search's choice, made on validation data,
-    beside a sweep with test students (n = 3) at the temperature of the choice; choice and the sweep's best two then
-    get n = 10. Regret is the better of these two less the choice, so chance makes it larger, not smaller.
+    """For every IPC and every multiple of the protocol's image passes in `config.regret`: the search's choice, made on
+    validation data, beside its grid with test students (n = 3) at the temperature of the choice; choice and the grid's
+    best two then get n = 10. Regret is the better of these two less the choice, so chance makes it larger, not smaller.
 
-    Writes OUT/regret.json last; cells are kept one by one, so that the same call goes on. Raises UsageError where the
-    search may not choose a network of the sweep, or where its networks imitate others than `sweep.tutors` says.
+    Writes OUT/regret.json last; cells are kept one by one, so that the same call goes on. Raises UsageError, before any
+    training, where the search may not choose a network of the grid, and after its searches where these networks imitate
+    others than `config.regret.tutors` says.
     """
-    out, cases, finals = Path(out), [], []
-    for images_per_class, factor in itertools.product(ipc, times):
-        asked = _case_config(config, sweep, images_per_class, factor)
-        folder = out / f"ipc{images_per_class}-x{factor}"
-        choice = _choice(asked, sweep, folder, cache, progress)
-        trained = partial(_compared, asked, folder, cache, progress)
-        swept = trained(sweep.schemes(choice.softness), SWEEP_SEEDS)
-        best = sorted(swept.rows, key=lambda row: -row.accuracy.mean)[:_BEST]
-        final = trained(list(dict.fromkeys([choice.scheme, *(row.scheme for row in best)])), FINAL_SEEDS)
-        case = _case(choice, sweep, swept, final, [row.scheme for row in best])
-        cases.append({"ipc": images_per_class, "times": factor, **case})
-        finals.append(final)
+    out, cases = Path(out), checked_cases(config)
+    claim_output(out, check_source(source_options(config)))
+    _make_way(cases[0], out, cache, progress)
+    studied = [_studied(case, out / case.folder, cache, progress) for case in cases]
+    finals = [entry.finals for entry in studied]
     record = Regret.model_validate(
         plain(
             {
                 "flashdd": __version__,
                 "format": RECORD_FORMAT,
                 "environment": finals[-1].environment,
-                "config": finals[0].config,
+                "config": studied[0].config,
                 "data": finals[0].data,
-                "cases": cases,
-                "notes": finals[0].notes,
+                "cases": [entry.facts for entry in studied],
+                "notes": list(dict.fromkeys(note for final in finals for note in final.notes)),
             }
         )
     )
@@ -95,19 +67,66 @@ def regret(
     return record
 
 
-def _case_config(config: RunConfig, sweep: Sweep, ipc: int, times: int) -> RunConfig:
-    """The configuration of one case, after a look at whether its search may choose what is swept."""
-    once = _with(config, "images", ipc=ipc)
-    setup = resolve(once, check_source(source_options(once)))
-    for name in sweep.names:
-        size = size_of_name(name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
-        if size.macs > setup.max_macs or size.params > setup.budget_bytes:
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """times: a student's image passes, as a multiple of the protocol's; grid: every network in every length of its
+    training."""
+
+    config: RunConfig
+    ipc: int
+    times: int
+    grid: list[tuple[str, int]]
+
+    @property
+    def folder(self) -> str:
+        return f"ipc{self.ipc}-x{self.times}"
+
+    def schemes(self, softness: str) -> list[str]:
+        """Of the grid, at 8 bits, as `flashdd compare` spells them; softness: the last dials, "t4"."""
+        dials = f"-{self.config.regret.tutors}" if self.config.regret.tutors else ""
+        return [f"{name}@e{epochs}-b8{dials}-{softness}" for name, epochs in self.grid]
+
+
+def checked_cases(config: RunConfig) -> list[_Case]:
+    """The cases of a study; UsageError for what arguments and data alone show to be wrong."""
+    asked, facts, cases = config.regret, check_source(source_options(config)), []
+    for ipc, times in itertools.product(asked.ipc or (config.images.ipc,), asked.passes):
+        once = _with(config, "images", ipc=ipc)
+        setup = resolve(once, facts)
+        longer = _with(once, "protocol", image_passes=times * setup.protocol.passes(setup.num_images))
+        case = _Case(config=longer, ipc=ipc, times=times, grid=_grid(setup))
+        _check_case(case, resolve(longer, facts))
+        cases.append(case)
+    return cases
+
+
+def _grid(setup: Setup) -> list[tuple[str, int]]:
+    """The networks and lengths that are asked for, by default all that the search may choose."""
+    asked = setup.config.regret
+    chains = itertools.chain.from_iterable(setup.families)
+    names = asked.names or [rung.name for rung in itertools.chain.from_iterable(chains)]
+    lengths = asked.epochs or sorted({setup.member_at(setting.course).epochs for setting in setup.settings})
+    return list(itertools.product(names, lengths))
+
+
+def _check_case(case: _Case, setup: Setup) -> None:
+    if setup.foreign:
+        raise UsageError(
+            f"images.method: {setup.foreign.name} was made elsewhere, and a study of regret turns the images per "
+            "class: name a method."
+        )
+    for name in dict.fromkeys(name for name, _ in case.grid):
+        rung = setup.room.rung(LabelerSpec.parse(name))
+        if not setup.room.holds(rung):
             raise UsageError(
-                f"{name}: {size.macs:,} multiply-accumulates and at least {size.params:,} bytes; the search may use "
-                f"{setup.max_macs:,} and {setup.budget_bytes:,}: sweep smaller networks, or raise labeler.max_macs and "
-                "labeler.budget."
+                f"{name}: {rung.bytes:,} bytes and {rung.macs:,} multiply-accumulates; the search may use "
+                f"{setup.budget_bytes:,} and {setup.max_macs:,}: sweep smaller networks, or raise labeler.budget and "
+                "labeler.max_macs."
             )
-    return _with(once, "protocol", image_passes=times * setup.protocol.passes(setup.num_images))
+    if case.config.regret.tutors and not setup.tutors:
+        raise _other_tutors("", case.config.regret)
+    for scheme in case.schemes(_softness(setup, setup.settings[0].temperature, 1.0)):
+        check_scheme(scheme, setup, has_labeler=False)
 
 
 def _with(config: RunConfig, section: str, **values: Any) -> RunConfig:
@@ -115,52 +134,109 @@ def _with(config: RunConfig, section: str, **values: Any) -> RunConfig:
     return config.model_copy(update={section: changed})
 
 
+def _softness(setup: Setup, temperature: float, logit_scale: float) -> str:
+    """The dial of what the search turns under this protocol."""
+    return f"t{temperature:g}" if setup.protocol.temperature is None else f"x{logit_scale:g}"
+
+
+def _make_way(case: _Case, out: Path, cache: Path | str | None, progress: Progress | None) -> None:
+    """regret.json stands for a finished study: one of another configuration goes."""
+    path = out / "regret.json"
+    if not path.exists():
+        return
+    with started(case.config, out / case.folder, cache=cache, progress=progress) as (context, data):
+        if read_json(path).get("config") != _record_config(context.setup, data):
+            path.unlink()
+
+
+def _record_config(setup: Setup, data: RealDataset) -> dict[str, Any]:
+    return {**resolved_config(setup, data), "regret": setup.config.regret.model_dump(mode="json")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
-    """scheme: of the labeler that the search chose; softness: the dials of its temperature or scale."""
+    """scheme: of the labeler that the search chose; softness: the dial of its temperature or scale; config, facts: for
+    the record."""
 
     scheme: str
     softness: str
-    found: SearchResult
-    image_passes: int
+    config: dict[str, Any]
+    facts: dict[str, Any]
 
 
-def _choice(
-    config: RunConfig, sweep: Sweep, out: Path, cache: Path | str | None, progress: Progress | None
-) -> _Choice:
-    with started(config, out, cache=cache, progress=progress) as (context, data):
-        images = open_images(
-            images_stage(context, data, teacher_network(context, data), context.setup.method)
-        )
+@dataclass(frozen=True, kw_only=True)
+class _Studied:
+    config: dict[str, Any]
+    facts: dict[str, Any]
+    finals: Comparison
+
+
+def _studied(case: _Case, out: Path, cache: Path | str | None, progress: Progress | None) -> _Studied:
+    trained = partial(_compared, case.config, out, cache, progress)
+    choice = _choice(case, out, cache, progress)
+    swept = trained(case.schemes(choice.softness), SWEEP_SEEDS)
+    best = [row.scheme for row in sorted(swept.rows, key=lambda row: -row.accuracy.mean)[:_BEST]]
+    final = trained(list(dict.fromkeys([choice.scheme, *best])), FINAL_SEEDS)
+    rows: dict[str, ComparedRow] = {row.scheme: row for row in final.rows}
+    top = max((rows[scheme] for scheme in best), key=lambda row: row.accuracy.mean)
+    facts = {
+        "ipc": case.ipc,
+        "times": case.times,
+        **choice.facts,
+        "chosen": choice.scheme,
+        "best": top.scheme,
+        "regret": paired_difference(top.accuracy.values, rows[choice.scheme].accuracy.values),
+        "finals": final.rows,
+        "sweep": [
+            {"name": name, "epochs": epochs, "row": row}
+            for (name, epochs), row in zip(case.grid, swept.rows, strict=True)
+        ],
+    }
+    return _Studied(config=choice.config, facts=facts, finals=final)
+
+
+def _choice(case: _Case, out: Path, cache: Path | str | None, progress: Progress | None) -> _Choice:
+    with started(case.config, out, cache=cache, progress=progress) as (context, data):
+        setup = context.setup
+        images = open_images(images_stage(context, data, images_teacher(context, data), setup.method))
         courses = partial(teacher_network, context, data)
         tutor = tutor_of(context, lambda: teacher_search(context, data, images, courses))
-        _check_tutors(context.setup, sweep, tutor)
+        _check_tutors(setup, tutor)
         found = capacity_search(context, data, images, tutor)
         rung, setting = found.choice.rung, found.choice.setting
         design = replace(design_of(context, rung, setting.course, tutor), shift=None)  # the run's own
-        fixed = context.setup.protocol.temperature is not None
-        softness = f"x{setting.logit_scale:g}" if fixed else f"t{setting.temperature:g}"
+        softness = _softness(setup, setting.temperature, setting.logit_scale)
+        work = Workload.of(context, len(data.train.labels), len(data.val.labels), images.num_images)
         return _Choice(
             scheme=f"{design}-{softness}",
             softness=softness,
-            found=found,
-            image_passes=context.setup.protocol.passes(images.num_images),
+            config=_record_config(setup, data),
+            facts={
+                "image_passes": setup.protocol.passes(images.num_images),
+                "proxies": sum(len(entry.values) for entry in found.measured),
+                "seconds": found.stage.seconds,
+                "search": capacity_facts(context, data, found, work),
+            },
         )
 
 
-def _check_tutors(setup: Setup, sweep: Sweep, tutor: TutorDesign | None) -> None:
-    """UsageError unless the sweep's networks learn from whom the search's do."""
-    told = "" if tutor is None else f"d{tutor.epochs}" + (f"-k{tutor.copies}" if tutor.copies > 1 else "")
-    if told != sweep.tutors:
-        raise UsageError(
-            f"the search's networks imitate {told or 'nobody'}, the sweep's {sweep.tutors or 'nobody'}: sweep "
-            "those, or set labeler.tutor."
-        )
+def _check_tutors(setup: Setup, tutor: TutorDesign | None) -> None:
+    """UsageError unless the grid's networks learn from whom the search's do."""
+    imitated = "" if tutor is None else f"d{tutor.epochs}" + (f"-k{tutor.copies}" if tutor.copies > 1 else "")
+    if imitated != setup.config.regret.tutors:
+        raise _other_tutors(imitated, setup.config.regret)
     if tutor and tutor.shift != setup.member_recipe.shift:  # the name of a scheme cannot say it
         raise UsageError(
             f"the teachers that are imitated saw images move by {tutor.shift:g} of their side, labelers "
             f"{setup.member_recipe.shift:g}: no scheme's name says so; set teacher.shift to labeler.shift."
         )
+
+
+def _other_tutors(imitated: str, asked: RegretSection) -> UsageError:
+    return UsageError(
+        f"regret.tutors: the search's networks imitate {imitated or 'nobody'}, the grid's {asked.tutors or 'nobody'}: "
+        "sweep those, or set labeler.tutor."
+    )
 
 
 def _compared(
@@ -171,25 +247,6 @@ def _compared(
     schemes: Sequence[str],
     seeds: int,
 ) -> Comparison:
-    asked = _with(_with(config, "compare", schemes=tuple(schemes)), "student", seeds=seeds)
+    alone = CompareSection(schemes=tuple(schemes))  # a recipe's own axes are another study's
+    asked = _with(config, "student", seeds=seeds).model_copy(update={"compare": alone})
     return compare(asked, out, cache=cache, progress=progress)
-
-
-def _case(
-    choice: _Choice, sweep: Sweep, swept: Comparison, final: Comparison, best: Sequence[str]
-) -> dict[str, Any]:
-    rows: dict[str, ComparedRow] = {row.scheme: row for row in final.rows}
-    top = max((rows[scheme] for scheme in best), key=lambda row: row.accuracy.mean)
-    return {
-        "image_passes": choice.image_passes,
-        "chosen": choice.scheme,
-        "proxies": sum(len(entry.values) for entry in choice.found.measured),
-        "seconds": choice.found.stage.seconds,
-        "best": top.scheme,
-        "regret": paired_difference(top.accuracy.values, rows[choice.scheme].accuracy.values),
-        "finals": final.rows,
-        "sweep": [
-            {"name": name, "epochs": epochs, "row": row}
-            for (name, epochs), row in zip(sweep.networks, swept.rows, strict=True)
-        ],
-    }

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flashdd.core.config import LabelerSection, RunConfig, TeacherSection, parse_budget
+from flashdd.core.budget import parse_budget
+from flashdd.core.config import LabelerSection, RunConfig, TeacherSection
 from flashdd.core.errors import ConfigError, DataError
 from flashdd.core.plugins import Kind, fingerprint, is_plugin
 from flashdd.data.foreign import Hints, count_foreign
@@ -63,6 +64,16 @@ class Setup:
     variants: Variants
     member_recipe: ClassifierRecipe
     teacher_recipe: ClassifierRecipe
+
+    @property
+    def room(self) -> Room:
+        """Where a labeler has to fit."""
+        return Room(
+            shape=self.facts.shape,
+            classes=self.facts.num_classes,
+            max_bytes=self.budget_bytes,
+            max_macs=self.max_macs,
+        )
 
     def member_at(self, course: Course) -> ClassifierRecipe:
         """The members' training in that course; its length is rounded to epochs."""

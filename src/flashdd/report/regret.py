@@ -1,30 +1,21 @@
-"""A regret study as Markdown: the search's choice beside the best of a sweep, then the sweep itself."""
+"""A regret study as Markdown: the search's choice beside the best of a grid, then the grid itself."""
 
 from __future__ import annotations
 
-from flashdd.core.record import ComparedRow
+from flashdd.core.record import ComparedRow, paired_difference
 from flashdd.core.regret import Regret, RegretCase
 from flashdd.report.tables import markdown_lines
 from flashdd.report.text import accuracy_text, bytes_text, counted, difference_text, percent_text
 
 
 def regret_markdown(record: Regret) -> str:
-    """A row for every case; below it, for every case, the sweep as networks by epochs."""
-    head = [
-        "IPC",
-        "image passes",
-        "chosen",
-        "bytes",
-        "students, %",
-        "best of the sweep",
-        "bytes",
-        "students, %",
-    ]
-    head += ["regret, points (95 %)"]
+    """A row for every case; below it, for every case, the grid as networks by epochs."""
+    labeler = ["bytes", "students, %"]
+    head = ["IPC", "image passes", "chosen", *labeler, "best of the grid", *labeler, "regret, points (95 %)"]
     body = [
         [
             *(str(case.ipc), _passes(case), *_labeler(case, case.chosen), *_labeler(case, case.best)),
-            difference_text(case.regret),
+            _regret(case),
         ]
         for case in record.cases
     ]
@@ -42,6 +33,19 @@ def _labeler(case: RegretCase, scheme: str) -> list[str]:
     return [scheme, bytes_text(row.label_bytes), accuracy_text(row.accuracy)]
 
 
+def _regret(case: RegretCase) -> str:
+    """The difference; where the choice itself is the grid's best, how far the next finalist is from it."""
+    if case.best != case.chosen:
+        return difference_text(case.regret)
+    others = [row for row in case.finals if row.scheme != case.chosen]
+    if not others:
+        return "0, the choice"
+    chosen = case.final(case.chosen).accuracy.values
+    following = max(others, key=lambda row: row.accuracy.mean)
+    behind = difference_text(paired_difference(following.accuracy.values, chosen))
+    return f"0, the choice (next: {following.scheme}, {behind})"
+
+
 def _sweep(case: RegretCase) -> str:
     """Test accuracy of students by network (rows, by bytes) and length of its training (columns)."""
     lengths = sorted({entry.epochs for entry in case.sweep})
@@ -54,7 +58,7 @@ def _sweep(case: RegretCase) -> str:
         + [_cell(rows[epochs]) for epochs in lengths]
         for name, rows in networks.items()
     ]
-    title = f"Sweep at IPC {case.ipc}, {_passes(case)} image passes, n = {case.sweep[0].row.accuracy.n}:"
+    title = f"Grid at IPC {case.ipc}, {_passes(case)} image passes, n = {case.sweep[0].row.accuracy.n}:"
     return f"{title}\n\n{markdown_lines(head, body)}"
 
 
