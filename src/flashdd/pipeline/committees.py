@@ -29,7 +29,7 @@ from flashdd.labels.flash.ensemble import matched_weights
 from flashdd.labels.table import TableSource
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.labels import labels_stage, labels_wait
+from flashdd.pipeline.labels import labels_stage, labels_tabled
 from flashdd.pipeline.members import validation_spread
 from flashdd.pipeline.networks import (
     NetworkScheme,
@@ -139,7 +139,7 @@ def committee_row(context: Context, data: RealDataset, images: ImageSet, method:
     temperature = wanted.temperature or default_setting(setup.settings).temperature
     table: Tensor | None = None
     softness: dict[str, float] = {}
-    if wanted.group is None and labels_wait(context, images):
+    if wanted.group is None and labels_tabled(context, images):
         table = logit_scale * _mean_table(context, networks, images, weights)
         if wanted.entropy is not None:
             temperature = temperature_of(table, wanted.entropy)

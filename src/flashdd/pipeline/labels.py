@@ -46,7 +46,7 @@ def labels_of(
     return make_labels(net, views, epochs=epochs, num_classes=images.num_classes, on_chunk=on_chunk)
 
 
-def labels_wait(context: Context, images: ImageSet) -> bool:
+def labels_tabled(context: Context, images: ImageSet) -> bool:
     """Whether a network's labels on `images` are made beforehand, so that a student's own time lacks them."""
     protocol = context.setup.protocol
     epochs = protocol.epochs(images.num_images)

@@ -14,7 +14,7 @@ from flashdd.labels.network import NetworkSource
 from flashdd.labels.scheme import TableSize
 from flashdd.pipeline.committees import COMMITTEE, COMMITTEE_FORM, check_committee, committee_row
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.labels import labels_of, labels_stage, labels_wait
+from flashdd.pipeline.labels import labels_of, labels_stage, labels_tabled
 from flashdd.pipeline.material import Material, labeler_facts, teacher_facts
 from flashdd.pipeline.networks import check_network, network_row
 from flashdd.pipeline.package import teacher_bytes
@@ -116,7 +116,7 @@ def _labeler(context: Context, material: Material) -> Row:
         label_bytes=shipped.bytes,
         key={"images": images.content_hash, "labeler": shipped.sha256},
         open=open_row,
-        online=online if labels_wait(context, images) else None,
+        online=online if labels_tabled(context, images) else None,
         network=partial(labeler_facts, context, material.data, shipped),
     )
 
@@ -151,7 +151,7 @@ def _teacher(context: Context, material: Material, scheme: str, setting: Setting
             "setting": f"{setting.temperature:g} {setting.logit_scale:g}",
         },
         open=open_row,
-        online=online if labels_wait(context, images) else None,
+        online=online if labels_tabled(context, images) else None,
         network=partial(teacher_facts, context, material, setting),
     )
 

@@ -58,7 +58,7 @@ class SearchResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Labelers:
+class _SearchSpace:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
     course; labels, accuracy (validation): of these; epochs: of a course."""
 
@@ -87,7 +87,7 @@ def teacher_search(
     def labels(rung: Rung, course: Course) -> Labels:
         return labels_stage(context, teacher(course), images)[1]
 
-    choices = _Labelers(
+    choices = _SearchSpace(
         families=[[[rung]]],
         variants=None,
         settings=context.setup.teacher_settings,
@@ -147,7 +147,7 @@ def capacity_search(
     def labels(rung: Rung, course: Course) -> Labels:
         return labels_of(context, made(rung, course).open(), images)
 
-    choices = _Labelers(
+    choices = _SearchSpace(
         families=context.setup.families,
         variants=context.setup.variants,
         settings=context.setup.settings,
@@ -182,7 +182,7 @@ def _search_stage(
     images: ImageSet,
     *,
     name: str,
-    choices: _Labelers,
+    choices: _SearchSpace,
     inputs: dict[str, str],
 ) -> SearchResult:
     setup = context.setup
@@ -243,7 +243,7 @@ class _Proxies:
         images: ImageSet,
         work: StageWork,
         name: str,
-        choices: _Labelers,
+        choices: _SearchSpace,
     ) -> None:
         self.context, self.data, self.images, self.work = context, data, images, work
         self.name, self.choices = name, choices
@@ -307,7 +307,7 @@ def train_proxy(
     return value
 
 
-def _facts(entry: Measured, choices: _Labelers) -> dict[str, Any]:
+def _facts(entry: Measured, choices: _SearchSpace) -> dict[str, Any]:
     rung, setting = entry.candidate.rung, entry.candidate.setting
     return {
         **asdict(rung),

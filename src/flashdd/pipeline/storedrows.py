@@ -21,7 +21,7 @@ from flashdd.labels.static import Static, learned_logits, plain_logits
 from flashdd.labels.table import Labels, most_epochs
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.equalbytes import LabelsToStore, best_within
-from flashdd.pipeline.labels import labels_of, labels_stage, labels_wait
+from flashdd.pipeline.labels import labels_of, labels_stage, labels_tabled
 from flashdd.pipeline.material import Material, labeler_facts, teacher_facts
 from flashdd.pipeline.rows import Row
 
@@ -59,7 +59,7 @@ class _Origin:
 
         A table of all views serves every scheme; where it would be too big, one of the first epochs does.
         """
-        most = None if labels_wait(context, images) else _most_epochs(images)
+        most = None if labels_tabled(context, images) else _most_epochs(images)
 
         def logits(first: int) -> Tensor:
             if stored is not None and not stored.of_views:
