@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -276,8 +277,9 @@ def test_the_plan_counts_what_a_run_may_train(finished: tuple[Path, Record]) -> 
     trained = sum(candidate.n for candidate in record.teacher_search.candidates)
     assert stage["teacher-search"].startswith(f"{trained} proxy students")
     assert record.capacity is not None
-    most = int(stage["capacity"].split("and ")[-1].split(" ")[0])
-    assert sum(candidate.n for candidate in record.capacity.candidates) <= most
+    found = re.search(r"and (\d+) to (\d+) proxy students", stage["capacity"])
+    assert found is not None
+    assert int(found[1]) <= sum(candidate.n for candidate in record.capacity.candidates) <= int(found[2])
 
 
 def test_a_labeler_imitates_the_teacher_that_the_search_chose(

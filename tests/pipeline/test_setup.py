@@ -160,11 +160,12 @@ def test_the_searched_teacher_may_see_images_moved_less_far() -> None:
     assert {setting.shift for setting in digits.teacher_settings} == {1 / 8}
     own = _resolve(_facts(32, 10))
     shifts = [setting.shift for setting in own.teacher_settings if setting.temperature == 4]
-    assert shifts == [*[1 / 8] * 3, *[1 / 32] * 3]  # of three lengths each
+    assert shifts == [*[1 / 8] * 4, *[1 / 32] * 4]  # of four lengths each
 
 
 def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
-    """By a quarter and a half beside the labeler's own lengths; lengths of equally many epochs are one, the longest."""
+    """After an eighth, a quarter and a half beside the labeler's own lengths; lengths of equally many epochs are one,
+    the longest."""
 
     def lengths(side: int, **changes: object) -> list[float]:
         setup = _resolve(_facts(side, 10), **changes)
@@ -174,16 +175,27 @@ def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
 
     assert [_resolve(_facts(side, 10)).tutors for side in (15, 16)] == [0, 3]
     assert _resolve(_facts(16, 10), labeler__tutor="none").tutors == 0
-    assert lengths(16) == [0.25, 0.5, 1.0]
+    assert lengths(16) == [0.125, 0.25, 0.5, 1.0]
     assert lengths(15) == [1.0]
     assert lengths(15, search__teacher_lengths=[0.5, 1.0]) == [0.5, 1.0]
-    assert lengths(32, search__lengths=[0.1, 0.5, 1.0, 2.0]) == [0.1, 0.25, 0.5, 1.0, 2.0]
+    assert lengths(32, search__lengths=[0.1, 0.5, 1.0, 2.0]) == [0.125, 0.25, 0.5, 1.0, 2.0]
+    assert lengths(32, search__lengths=[1.0]) == [0.125, 0.25, 0.5, 1.0]
     assert lengths(32, search__teacher_lengths=[1.0]) == [1.0]
     assert lengths(32, teacher__epochs=2) == [0.5, 1.0]
     assert lengths(32, teacher__epochs=1) == [1.0]
     assert lengths(32, teacher__epochs=2, search__teacher_lengths=[0.5, 1.0, 1.2]) == [0.5, 1.0]
     rounded = _resolve(_facts(32, 10), labeler__image_passes=1, search__lengths=[0.5, 1.0, 1.4])
     assert {setting.length for setting in rounded.settings} == {1.0}
+
+
+def test_short_trainings_of_labelers_are_tried_by_default_from_sixteen_pixels_on() -> None:
+    def epochs(side: int, **changes: object) -> list[int]:
+        setup = _resolve(_facts(side, 10), labeler__max_epochs=8, **changes)
+        return sorted({setup.member_at(setting.course).epochs for setting in setup.settings})
+
+    assert epochs(16) == [1, 2, 4, 8]
+    assert epochs(15) == [8]
+    assert epochs(16, search__lengths=[1.0]) == [8]
 
 
 def test_separable_ladders_are_climbed_on_demand() -> None:

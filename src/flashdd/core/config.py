@@ -175,11 +175,11 @@ class SearchSection(Section):
     """tried where the protocol takes the source's temperature"""
     logit_scales: tuple[float, ...] = (1.0, 2.0, 5.0)
     """tried where the protocol fixes the temperature"""
-    lengths: tuple[float, ...] = (1.0,)
-    """factors on a labeler's epochs of training, each with a schedule of its own"""
+    lengths: tuple[float, ...] | None = None
+    """factors on a labeler's epochs of training, each with a schedule of its own; by default the whole and, from 16
+    pixels of the shorter side on, an eighth, a quarter and a half as well"""
     teacher_lengths: tuple[float, ...] | None = None
-    """the same of the full teacher; by default `lengths` and, from 16 pixels of the shorter side on, a quarter and a
-    half as well"""
+    """the same of the full teacher; by default these and `lengths`"""
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)

@@ -45,12 +45,8 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     height, width = facts.shape[1:]
     search = config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
-    courses, dials = _dials(setup.settings)
     _, teacher_dials = _dials(setup.teacher_settings)
     raised = max(0, search.finalist_seeds - search.seeds)
-    most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
-    most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
-    most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     teacher = (1 + teacher_dials) * search.seeds + min(search.finalists, 1 + teacher_dials) * raised
     epochs = protocol.epochs(setup.num_images)
     return [
@@ -68,7 +64,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         (
             "capacity",
             f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_imitating(setup)}"
-            f"{', their refits and ensembles,' if _variants(setup) else ''} and {most} proxy students",
+            f"{', their refits and ensembles,' if _variants(setup) else ''} and {_proxies(setup)} proxy students",
         ),
         ("artifact", "pack images and labeler"),
         (
@@ -81,6 +77,22 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         ("ship", "the best network that fits the bytes of the whole artifact"),
     ]
+
+
+def _proxies(setup: Setup) -> str:
+    """Of the labeler's search, at least and at most; it comes close to the former where capacity settles early."""
+    search = setup.config.search
+    rungs = sum(len(chain) for family in setup.families for chain in family)
+    climbed = sum(min(len(family[0]), 1 + search.patience) for family in setup.families)
+    courses, dials = _dials(setup.settings)
+    raised = max(0, search.finalist_seeds - search.seeds)
+    turned = dials - max(0, courses - 2)  # one other length at least
+    varied = min(search.finalists, climbed)
+    least = (climbed + varied * turned) * search.seeds + varied * raised
+    most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
+    most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
+    most += _variants(setup) * max(search.seeds, search.finalist_seeds)
+    return f"{least} to {most}"
 
 
 def _retrained(setup: Setup) -> str:

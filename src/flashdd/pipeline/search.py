@@ -39,6 +39,7 @@ from flashdd.training.source import LabelSource
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
 _SEARCH_REVISION = 4
+_IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +206,7 @@ def _search_stage(
         config={
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
-            # the teacher's own dials are in the settings
-            "search": options.model_dump(mode="json", exclude={"teacher_lengths", "teacher_shifts"}),
+            "search": options.model_dump(mode="json", exclude=_IN_SETTINGS),
             "labeler": _labeler_dials(setup) if choices.variants else None,
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),

@@ -27,10 +27,10 @@ from flashdd.training.classifier import ClassifierRecipe, whole_pixels
 from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
-_SHORT_LENGTHS = (0.25, 0.5)
+_SHORT_LENGTHS = (0.125, 0.25, 0.5)
 _SHORT_FROM = 16
-"""Pixels of a side from which a teacher that is stopped so early is tried by default: on digits, 8 pixels, the whole
-training makes the best students."""
+"""Pixels of a side from which trainings so short are tried by default: on digits, 8 pixels, the whole training makes
+the best students."""
 _TUTORS = 3
 FOREIGN = "foreign"
 Shape = tuple[int, int, int]
@@ -219,7 +219,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         budget_bytes=budget,
         max_macs=max_macs,
         families=labeler_families(config, yardstick, room),
-        settings=_settings(config, protocol, _labeler_courses(config, member_recipe)),
+        settings=_settings(config, protocol, _labeler_courses(config, shape, member_recipe)),
         teacher_settings=_settings(config, protocol, _teacher_courses(config, shape)),
         variants=variants_of(config, room),
         member_recipe=member_recipe,
@@ -292,14 +292,14 @@ def _settings(config: RunConfig, protocol: Protocol, courses: Sequence[Course]) 
     )
 
 
-def _labeler_courses(config: RunConfig, recipe: ClassifierRecipe) -> list[Course]:
-    return _courses(config.search.lengths, [recipe.shift], recipe.epochs)
+def _labeler_courses(config: RunConfig, shape: Shape, recipe: ClassifierRecipe) -> list[Course]:
+    lengths = config.search.lengths or (*_short_lengths(shape), 1.0)
+    return _courses(lengths, [recipe.shift], recipe.epochs)
 
 
 def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     search = config.search
-    more = _SHORT_LENGTHS if min(shape[1:]) >= _SHORT_FROM else ()
-    lengths = search.teacher_lengths or sorted({*search.lengths, *more})
+    lengths = search.teacher_lengths or sorted({*_short_lengths(shape), *(search.lengths or (1.0,))})
     epochs = config.teacher.epochs
     if config.labeler.tutor == "searched" and _epochs(epochs, min(lengths)) >= epochs:
         raise ConfigError(
@@ -309,6 +309,10 @@ def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     others = (config.labeler.shift,) if search.teacher_shifts is None else search.teacher_shifts
     shifts = [whole_pixels(shape[1:], shift) for shift in (config.teacher.shift, *others)]
     return _courses(lengths, shifts, epochs)
+
+
+def _short_lengths(shape: Shape) -> tuple[float, ...]:
+    return _SHORT_LENGTHS if min(shape[1:]) >= _SHORT_FROM else ()
 
 
 def _courses(lengths: Sequence[float], shifts: Sequence[float], epochs: int) -> list[Course]:
