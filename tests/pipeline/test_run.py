@@ -332,6 +332,7 @@ def test_from_sixteen_pixels_on_labelers_imitate_by_default(tmp_path: Path) -> N
     larger = {"data__resolution": 16, "labeler__max_macs": 40_000, "protocol__image_passes": 100}
     record = run(tiny_config(teacher__epochs=4, **larger), tmp_path / "out", cache=tmp_path / "cache")
     assert record.config["resolved"]["teacher_lengths"] == [0.25, 0.5, 1.0]
+    assert record.config["resolved"]["lengths"] == [0.5, 1.0]  # of two epochs
     assert record.teacher_search is not None
     tried = record.teacher_search.candidates
     assert {2, 4} <= {candidate.epochs for candidate in tried}
