@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from flashdd.artifact.format import IMAGES, LABELER, MANIFEST
 from flashdd.artifact.read import Artifact, load
+from flashdd.artifact.verify import verify
 from flashdd.core.errors import ArtifactError, UsageError
 from flashdd.core.seeds import derive, generator
 from flashdd.data.imageset import ImageSet, write_parquet
@@ -79,6 +80,19 @@ def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="file is no folder"):
         load(tmp_path / "file")
+
+
+def test_the_folder_of_a_run_stands_for_the_artifact_in_it(folder: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(folder, run_folder / "artifact")
+    assert load(run_folder).path == run_folder / "artifact"
+    assert verify(run_folder).ok
+
+
+def test_what_is_printed_of_an_artifact_is_a_line(artifact: Artifact) -> None:
+    shown = repr(artifact)
+    assert shown.startswith(f"Artifact('{artifact.path}': 6 images {SHAPE} of 3 classes, labeler of ")
+    assert len(shown.splitlines()) == 1
 
 
 def test_files_of_other_artifacts_are_refused_though_hashes_agree(folder: Path) -> None:
@@ -275,6 +289,10 @@ def test_labeler_stands_in_for_a_teacher(artifact: Artifact) -> None:
     normalized = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     logits = artifact.labeler.as_teacher(mean, std)(normalized)
     assert torch.allclose(logits, artifact.labeler.logits_of(pixels), atol=1e-4)
+    with pytest.raises(UsageError, match="1 means and 3 deviations: expected 3 of each"):
+        artifact.labeler.as_teacher([0.5], std)
+    with pytest.raises(UsageError, match=r"labels images \(3, .*\); got \(1, 8, 8\)"):
+        artifact.labeler.as_teacher(mean, std)(torch.zeros(2, 1, 8, 8))
 
 
 def test_uneven_classes(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "--label-budget", "100", "--dry-run"], "the smallest that works here is"),
         (["run", "--teacher", "resnet-18", "--dry-run"], "did you mean 'resnet18'?"),
         (["label", "rded", "--data", "digits"], "label wants images that exist: give their path"),
+        (["label", "nothere", "--data", "digits"], "no such file or folder: nothere"),
         (["compare", "--ipc", "1,ten"], "compare.ipc.1: got 'ten'"),
         (["compare", "absent.toml"], "recipe absent.toml does not exist"),
         (["compare", "--schemes", "hart"], "did you mean 'hard'?"),

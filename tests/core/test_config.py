@@ -46,6 +46,11 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
             r"search.teacher_shifts.0: got 0.6; input should be less than",
         ),
         ({"labeler": {"bits": [4, 8]}}, r"labeler.bits: got \[4, 8\]; needs descending"),
+        ({"labeler": {"bits": 4}}, r"labeler.bits: got 4; expected a list, such as labeler.bits=\[4\]\."),
+        (
+            {"data": {"classes": "cat, dog"}},
+            r"data.classes: got 'cat, dog'; expected a list, such as data.classes=\[\"cat\", \"dog\"\]\.",
+        ),
         (
             {"labeler": {"tutor": "none", "tutors": 3}},
             r"labeler.tutors: got 3; needs labeler.tutor = \"searched\" beside it",

@@ -33,7 +33,18 @@ def test_the_right_order_passes_with_a_weak_teacher() -> None:
     labels = torch.arange(12).repeat_interleave(10)
     noise = torch.randint(0, 12, (120,), generator=generator(0, "noise"))
     said = torch.where(torch.rand(120, generator=generator(0, "weak")) < 0.3, labels, noise)
-    check_class_order(_logits(said), labels, NAMES)
+    agreed = int((said == labels).sum())
+    assert (
+        check_class_order(_logits(said), labels, NAMES) == f"the teacher agrees with {agreed} of 120 labels"
+    )
+
+
+def test_a_teacher_that_knows_nothing_says_that_it_cannot_tell() -> None:
+    labels = torch.arange(12).repeat_interleave(10)
+    told = check_class_order(_logits(torch.zeros_like(labels)), labels, NAMES)
+    assert told == (
+        "the teacher agrees with 10 of 120 labels, too few to tell whether the labels mean these classes"
+    )
 
 
 def test_one_image_per_class_is_not_refused_by_chance() -> None:

@@ -61,6 +61,7 @@ def test_a_labeler_for_images_made_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "out" / "artifact" / "labeler.safetensors"
     before = path.read_bytes()
     assert len(before) == made["bytes"] <= 4000
+    assert any("the teacher agrees with " in note for note in made["notes"])
     assert "No student was trained" in (tmp_path / "out" / "artifact" / "README.md").read_text()
     record = run(config, tmp_path / "out", cache=tmp_path / "cache")
     assert path.read_bytes() == before

@@ -112,6 +112,17 @@ def test_same_seed_same_weights_and_no_trace_in_torch(folder: Path) -> None:
         ),
         ("images__method", "def part(task, settings): return 3", "returned a int: expected an ImageSet"),
         (
+            "images__method",
+            "def part(task, settings):\n    return 1 / 0",
+            r"failed in mine.py, line 2 \(ZeroDivisionError: division by zero\): correct it",
+        ),
+        (
+            "images__method",
+            "from dataclasses import replace\nfrom flashdd.images.random import random_images\n"
+            "def part(task, settings): return random_images(replace(task, ipc=1), None)",
+            r"returned 3 images \(1, 8, 8\) of 3 classes: expected 2 of each of the 3 classes",
+        ),
+        (
             "student__name",
             "def part(num_classes, shape): return 3",
             "returned a int: expected a torch.nn.Module",

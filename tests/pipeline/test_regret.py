@@ -128,6 +128,7 @@ def test_a_record_of_another_grid_goes_before_anything_is_trained(
             r"strided-1-w64: .* bytes and .*; the search may use 4,000 and 9,000",
         ),
         ({"names": ("strided-2-w4-in",)}, "strided-2-w4-in"),
+        ({"ipc": ()}, "regret.ipc: nothing says at how many images per class"),
         ({"tutors": "d1-k3"}, "regret.tutors: the search's networks imitate nobody, the grid's d1-k3"),
         ({"ipc": (2, 10_000)}, "IPC 10000 is larger than class"),
     ],
@@ -141,7 +142,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_made(
 
 
 def test_a_set_made_elsewhere_is_refused(tmp_path: Path, finished: tuple[Path, Record]) -> None:
-    config = study(ipc=()).model_copy(
+    config = study().model_copy(
         update={"images": ImagesSection(method=str(finished[0] / "artifact" / IMAGES))}
     )
     with pytest.raises(UsageError, match=r"parquet was made elsewhere.*name a method"):

@@ -32,6 +32,7 @@ from flashdd.core.files import folder_bytes
 from flashdd.core.record import Record
 from flashdd.labels.flash.capacity import Candidate
 from flashdd.pipeline import search as search_module
+from flashdd.pipeline import throughput
 from flashdd.pipeline.plan import plan
 from flashdd.pipeline.record import caveats
 from flashdd.pipeline.run import run
@@ -72,6 +73,15 @@ def test_a_run_leaves_everything_it_promises(finished: tuple[Path, Record]) -> N
     }
     assert record.ship is not None
     assert all(row.accuracy.n == (1 if row.images == "real-whole" else 2) for row in record.students)
+
+
+def test_a_finished_run_keeps_what_was_measured_of_its_speed(
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "out")
+    monkeypatch.setattr(throughput, "measure_throughput", None)
+    again = run(tiny_config(), tmp_path / "out", cache=finished[0].parent / "cache")
+    assert again.throughput == finished[1].throughput
 
 
 def test_sizes_in_the_record_are_bytes_on_disk(finished: tuple[Path, Record]) -> None:

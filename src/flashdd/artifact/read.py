@@ -25,7 +25,7 @@ from flashdd.data.viewspec import ViewSpec
 from flashdd.labels.flash.pack import Labeler, read_labeler
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Artifact:
     """What `load` returns.
 
@@ -42,6 +42,13 @@ class Artifact:
     protocol: dict[str, Any]
     provenance: dict[str, Any]
     figures: dict[str, Any]
+
+    def __repr__(self) -> str:
+        made = self.image_set
+        return (
+            f"Artifact('{self.path}': {made.num_images} images {made.shape} of {made.num_classes} classes, labeler of "
+            f"{self.labeler.params:,} parameters)"
+        )
 
     @property
     def images(self) -> torch.Tensor:
@@ -91,7 +98,7 @@ class Artifact:
 
 
 def load(path: str | Path) -> Artifact:
-    """Open the artifact in folder `path`, after checking hashes, format and that the files agree.
+    """Open the artifact in folder `path`, or in that of a run, after checking hashes, format and that the files agree.
 
     Raises ArtifactError that names the file and the field: missing, damaged, foreign or newer files, symbolic
     links, files that do not belong together. Files that the format does not know are left alone.
@@ -113,8 +120,10 @@ def load(path: str | Path) -> Artifact:
 
 
 def artifact_folder(path: str | Path) -> Path:
-    """`path` as the folder of an artifact; raises ArtifactError where there is no such folder."""
+    """`path` as the folder of an artifact, or the artifact in that of a run; ArtifactError where there is neither."""
     folder = Path(path)
+    if not (folder / MANIFEST).exists() and (folder / "artifact" / MANIFEST).exists():
+        return folder / "artifact"
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise ArtifactError(

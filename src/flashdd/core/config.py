@@ -6,6 +6,7 @@ A default stands here and nowhere else. `None` means "derived from the data", as
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -273,7 +274,7 @@ class RegretSection(Section):
     tutors: str = ""
     """whom they imitate, as a scheme's dials say it (`d2-k3`); by default nobody"""
     ipc: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """images per class; by default `images.ipc`"""
+    """images per class; has no default"""
     passes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1,), min_length=1)
     """a student's image passes, as multiples of the protocol's"""
 
@@ -380,5 +381,9 @@ def _explain(detail: Mapping[str, Any]) -> str:
             else f": the sections are {', '.join(RunConfig.model_fields)}."
         )
         return f"unknown key '{key}'{hint}"
+    if detail["type"] == "tuple_type":
+        given = detail["input"]
+        entries = [part.strip() for part in given.split(",")] if isinstance(given, str) else [given]
+        return f"{key}: got {given!r}; expected a list, such as {key}={json.dumps(entries)}."
     message = detail["msg"].removeprefix("Value error, ")
     return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}."

@@ -339,8 +339,8 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(
-            f"{path} is missing: it is written last, so its run has not finished; start the same command "
-            "again and it goes on where it stopped."
+            f"{path} is missing: it is written last, so its run has not finished; start the same command again and "
+            "it goes on where it stopped. (flashdd label and flashdd distill leave none.)"
         ) from None
     except OSError as error:
         raise ArtifactError(

@@ -15,12 +15,15 @@ _CLEARLY = 0.25
 """By how much of all images another assignment must agree better,"""
 _AT_LEAST = 5
 """and by how many images: with few of them, chance finds better assignments."""
+_OVER_CHANCE = 2.0
+"""A witness whose best assignment agrees on fewer than so many times the images that chance does tells nothing."""
 
 
 def check_class_order(
     logits: Tensor, labels: Tensor, class_names: tuple[str, ...], *, witness: str = "the teacher agrees"
-) -> None:
-    """DataError if another assignment of labels to classes agrees clearly better with a teacher, or another witness.
+) -> str:
+    """On how many images the witness agrees, as a sentence, which says so where it is too weak to tell classes apart.
+    DataError if another assignment of labels to classes agrees clearly better with a teacher, or another witness.
 
     logits: (N, classes), the teacher's on the images; labels: int64 (N,). An assignment agrees on an image if the
     teacher's class is the one that it gives to the image's label; the best one is found by Hungarian matching
@@ -31,7 +34,9 @@ def check_class_order(
     rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
     given, best = int(counts.diagonal().sum()), int(counts[rows, columns].sum())
     if best - given < max(_AT_LEAST, _CLEARLY * len(labels)):
-        return
+        weak = best < max(_AT_LEAST, _OVER_CHANCE * len(labels) / classes)
+        unknown = ", too few to tell whether the labels mean these classes" if weak else ""
+        return f"{witness} with {given} of {len(labels)} labels{unknown}"
     moved = [
         f"'{class_names[row]}' looks like '{class_names[column]}'"
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True)

@@ -16,7 +16,7 @@ from flashdd.models.convnet import ConvNet
 from flashdd.models.count import Size, size_of
 from flashdd.models.densenet import DenseNet121
 from flashdd.models.efficientnet import EfficientNetB0
-from flashdd.models.family import LabelerSpec, Stem
+from flashdd.models.family import STEMS, LabelerSpec, Stem
 from flashdd.models.initialize import ConvRule, LinearRule, initialized, on_meta
 from flashdd.models.labelernet import labeler_net
 from flashdd.models.mobilenetv2 import MobileNetV2
@@ -56,7 +56,8 @@ PUBLISHED: dict[str, Published] = {
     "wrn-16-2": Published(construct=WRN16x2, conv="he", linear="zero-bias"),  # its authors'
 }
 _CONVNET = re.compile(r"convnet-([1-9]\d?)-w([1-9]\d{0,3})(-in)?", re.ASCII)
-_KNOWN = (*PUBLISHED, "convnet-3-w128", "convnet-3-w128-in", "conv-3-w8", "strided-3-w16", "patch-2-w32")
+_SHAPES = ("convnet-DEPTH-wWIDTH", "convnet-DEPTH-wWIDTH-in", *(f"{stem}-DEPTH-wWIDTH" for stem in STEMS))
+_KNOWN = (*PUBLISHED, *_SHAPES)
 
 
 def build(name: str, *, num_classes: int, shape: tuple[int, int, int], seed: int) -> nn.Module:

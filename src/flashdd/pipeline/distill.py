@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from flashdd.core.config import RunConfig
 from flashdd.core.device import full_float32
-from flashdd.core.errors import UsageError
+from flashdd.core.errors import FlashddError, UsageError
 from flashdd.core.files import sha256_bytes
 from flashdd.core.plugins import own_part
 from flashdd.core.progress import Progress
@@ -20,7 +21,7 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.foreign import Expected, read_foreign
 from flashdd.data.imageset import ImageSet, read_parquet, write_parquet
 from flashdd.images.classorder import check_class_order
-from flashdd.images.table import method_of, settings_of
+from flashdd.images.table import METHODS, method_of, settings_of
 from flashdd.images.task import DistillTask
 from flashdd.labels.table import read_table, write_table
 from flashdd.pipeline.context import Context
@@ -28,7 +29,7 @@ from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.setup import FOREIGN, foreign_hints
 from flashdd.pipeline.start import started
 
-_FOREIGN_REVISION = 2
+_FOREIGN_REVISION = 3
 _SOFT_LABELS = "soft_labels.npy"
 _BATCH = 500
 
@@ -83,9 +84,8 @@ def images_stage(context: Context, data: RealDataset, teacher: Network | None, m
             checkpoint=work.folder / "checkpoints" / "images.pt",
             on_step=work.step,
         )
-        images = how.make(task, settings)
-        _check_made(images, method, data)
-        return _keep(images, work)
+        images = how.make(task, settings) if method in METHODS else _made_by(method, task, settings)
+        return _keep(_checked(images, method, data, ipc), work)
 
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     if how.teacher:
@@ -125,11 +125,11 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
                 chunk.to(context.device).float() / 255 for chunk in torch.split(found.images.images, _BATCH)
             )
             logits = torch.cat([net(chunk).cpu() for chunk in pixels])
-        check_class_order(logits, found.images.labels, data.class_names)
+        agreement = check_class_order(logits, found.images.labels, data.class_names)
         if soft is not None:
             check_class_order(soft, found.images.labels, data.class_names, witness="their soft labels agree")
             write_table(soft, work.folder / _SOFT_LABELS)
-        return {**_keep(found.images, work), "notes": list(found.notes)}
+        return {**_keep(found.images, work), "notes": [*found.notes, agreement]}
 
     return context.local.make(
         f"images-{FOREIGN}",
@@ -155,15 +155,30 @@ def _opened(teacher: Network | None) -> nn.Module:
     return teacher.open()
 
 
-def _check_made(images: object, method: str, data: RealDataset) -> None:
-    """A user's own method must return images of this dataset."""
+def _made_by(method: str, task: DistillTask, settings: Any) -> object:
+    """What a user's own method returns; UsageError, which says where, if it raises anything else."""
+    try:
+        return method_of(method).make(task, settings)
+    except FlashddError:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise UsageError(
+            f"image method '{method}' failed in {Path(at.filename).name}, line {at.lineno} "
+            f"({type(error).__name__}: {error}): correct it."
+        ) from error
+
+
+def _checked(images: object, method: str, data: RealDataset, ipc: int) -> ImageSet:
+    """`images`; UsageError unless they are of this dataset and as many as the method was asked for."""
     if not isinstance(images, ImageSet):
         raise UsageError(f"image method '{method}' returned a {type(images).__name__}: expected an ImageSet.")
-    if images.shape != data.shape or images.class_names != data.class_names or images.ipc is None:
+    if images.shape != data.shape or images.class_names != data.class_names or images.ipc != ipc:
         raise UsageError(
             f"image method '{method}' returned {images.num_images} images {images.shape} of {images.num_classes} "
-            f"classes: expected equally many of each of the {data.num_classes} classes, {data.shape}."
+            f"classes: expected {ipc} of each of the {data.num_classes} classes, {data.shape}."
         )
+    return images
 
 
 def _keep(images: ImageSet, work: StageWork) -> dict[str, Any]:

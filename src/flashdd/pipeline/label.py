@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from flashdd.core.config import RunConfig
-from flashdd.core.errors import OutputError, UsageError
+from flashdd.core.errors import DataError, OutputError, UsageError
+from flashdd.core.plugins import is_plugin
 from flashdd.core.progress import Progress
 from flashdd.data.sources import check_source
+from flashdd.images.table import METHODS
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish, tutor_facts
 from flashdd.pipeline.real import teacher_network
@@ -31,9 +33,18 @@ def label(
     labeler's own, on test), "tutor" (as in a record, where there is one), "notes"}. Raises UsageError where no path is
     given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on from them.
     """
+    method = config.images.method
+    if (
+        method not in METHODS
+        and not is_plugin("image method", method)
+        and not Path(method).expanduser().exists()
+    ):
+        raise DataError(
+            f"no such file or folder: {method}; flashdd label wants the path of images that exist."
+        )
     if not resolve(config, check_source(source_options(config))).foreign:
         raise UsageError(
-            f"flashdd label wants images that exist: give their path, not the method '{config.images.method}' (flashdd "
+            f"flashdd label wants images that exist: give their path, not the method '{method}' (flashdd "
             "distill makes images, flashdd run everything)."
         )
     if (Path(out) / "record.json").exists():

@@ -89,8 +89,13 @@ class _Case:
 
 def checked_cases(config: RunConfig) -> list[_Case]:
     """The cases of a study; UsageError for what arguments and data alone show to be wrong."""
-    asked, facts, cases = config.regret, check_source(source_options(config)), []
-    for ipc, times in itertools.product(asked.ipc or (config.images.ipc,), asked.passes):
+    if not config.regret.ipc:
+        raise UsageError(
+            "regret.ipc: nothing says at how many images per class: a recipe of a study has a section [regret] with "
+            "ipc = [1, 10] and, unless all that the search may choose is to be trained, names and epochs."
+        )
+    facts, cases = check_source(source_options(config)), []
+    for ipc, times in itertools.product(config.regret.ipc, config.regret.passes):
         once = _with(config, "images", ipc=ipc)
         setup = resolve(once, facts)
         longer = _with(once, "protocol", image_passes=times * setup.protocol.passes(setup.num_images))

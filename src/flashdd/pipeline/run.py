@@ -34,10 +34,8 @@ from flashdd.pipeline.search import (
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
-from flashdd.pipeline.throughput import measure_throughput
+from flashdd.pipeline.throughput import throughput_stage
 from flashdd.report.build import ReportFiles, render_page
-
-_THROUGHPUT_BATCH = 256
 
 
 def run(
@@ -79,7 +77,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     beside = [replace(material, images=images, method=name) for name, images in others.items()]
     students = student_rows(context, material, beside)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
-    throughput = measure_throughput(content.labeler, context.device, _THROUGHPUT_BATCH, progress)
+    throughput = throughput_stage(context, content.labeler, artifact.record["labeler_sha256"])
     publish(
         content, figures_of(context, data, image_stage, students, artifact, ship), context.out / "artifact"
     )

@@ -12,10 +12,24 @@ from torch import nn
 from flashdd.core.progress import Progress
 from flashdd.labels.flash.labeler import Labeler
 from flashdd.models.table import build
+from flashdd.pipeline.context import Context
 from flashdd.training.normalize import Normalized
 
+_BATCH = 256
 _SECONDS = 1.5
 _REPEATS = 3
+
+
+def throughput_stage(context: Context, labeler: Labeler, sha256: str) -> dict[str, Any]:
+    """The run's row of `throughput`, measured once for the labeler of that hash: a finished run keeps its figures."""
+    stage = context.local.make(
+        "throughput",
+        revision=1,
+        config={"batch": _BATCH},
+        inputs={"labeler": sha256},
+        build=lambda work: measure_throughput(labeler, context.device, _BATCH, context.progress),
+    )
+    return dict(stage.record)
 
 
 def measure_throughput(

@@ -145,7 +145,17 @@ class Labeler(nn.Module):
         return logits
 
     def as_teacher(self, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-        """A module on images normalized by `mean` and `std`, to stand in for a teacher in any training script."""
+        """A module on images normalized by `mean` and `std`, to stand in for a teacher in any training script.
+
+        mean, std: of pixels in [0, 1], a number per channel; UsageError for other amounts. The module refuses images of
+        another shape (C, H, W) than the labeler's.
+        """
+        channels = self.shape[0]
+        if len(mean) != channels or len(std) != channels:
+            raise UsageError(
+                f"as_teacher: {len(mean)} means and {len(std)} deviations: expected {channels} of each, one for every "
+                "channel."
+            )
         return _AsTeacher(self, mean, std).eval()
 
 
@@ -161,6 +171,11 @@ class _AsTeacher(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, normalized: Tensor) -> Tensor:
+        if tuple(normalized.shape[1:]) != self.labeler.shape:
+            raise UsageError(
+                f"the labeler labels images {self.labeler.shape}; got {tuple(normalized.shape[1:])}: resize them, or "
+                "make a labeler for that size."
+            )
         logits: Tensor = self.labeler(normalized * self.std + self.mean)
         return logits
 
