@@ -17,6 +17,11 @@ def test_tables_are_those_of_the_records() -> None:
     assert done.returncode == 0, f"run scripts/result_tables {done.stderr}"
 
 
+def test_every_key_of_a_recipe_is_on_its_page() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "recipe_keys"), "--check"]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0, "run scripts/recipe_keys"
+
+
 def test_figures_that_the_docs_show_exist_and_every_one_is_shown() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
     drawn = {f"figures/{path.name}" for path in (ROOT / "docs" / "figures").iterdir()}

@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 
 from flashdd.core.budget import parse_budget
-from flashdd.core.config import (
-    RunConfig,
-    build_config,
-    known_keys,
-    parse_setting,
-    read_recipe,
-)
+from flashdd.core.config import RunConfig
 from flashdd.core.errors import ConfigError, unknown_name
+from flashdd.core.recipe import build_config, known_keys, parse_setting, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 

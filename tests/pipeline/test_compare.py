@@ -17,10 +17,11 @@ from tiny import SETTINGS, tiny_config
 
 from flashdd.artifact.read import load
 from flashdd.cli import main as cli
-from flashdd.core.config import RunConfig, build_config
+from flashdd.core.config import RunConfig
 from flashdd.core.errors import DataError, FlashddError, UnknownNameError, UsageError
 from flashdd.core.files import folder_bytes
 from flashdd.core.progress import Silent
+from flashdd.core.recipe import build_config
 from flashdd.core.record import ArtifactImages, Comparison, Record
 from flashdd.data.views import ViewMaker
 from flashdd.labels import table

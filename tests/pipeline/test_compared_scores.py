@@ -9,7 +9,7 @@ import pytest
 from test_compare import Listening
 from tiny import tiny_config
 
-from flashdd.core.config import build_config
+from flashdd.core.recipe import build_config
 from flashdd.core.record import Comparison, Record
 from flashdd.data.viewspec import ViewSpec
 from flashdd.pipeline.compare import compare

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flashdd.core.config import build_config, read_recipe
+from flashdd.core.recipe import build_config, read_recipe
 from flashdd.core.record import Record
 from flashdd.pipeline import throughput
 from flashdd.pipeline.compare import compare

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flashdd.core.config import RunConfig, build_config
+from flashdd.core.config import RunConfig
 from flashdd.core.errors import ConfigError, DataError, UsageError
+from flashdd.core.recipe import build_config
 from flashdd.data.sources import SourceFacts
 from flashdd.labels.flash.capacity import Course, default_setting
 from flashdd.pipeline.families import default_max_macs

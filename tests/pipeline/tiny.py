@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flashdd.core.config import RunConfig, build_config
+from flashdd.core.config import RunConfig
+from flashdd.core.recipe import build_config
 from flashdd.pipeline import speed, throughput
 
 throughput._SECONDS = 0.02  # speed is not what these tests look at

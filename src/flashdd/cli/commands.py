@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flashdd.cli.progress import progress_on_stderr
-from flashdd.core.config import RunConfig, build_config, parse_setting, read_recipe
+from flashdd.core.config import RunConfig
 from flashdd.core.device import tune_allocator
+from flashdd.core.recipe import build_config, parse_setting, read_recipe
 from flashdd.core.record import Record
 from flashdd.report.comparison import comparison_cells, verdicts
 from flashdd.report.scores import side_tables

@@ -1,21 +1,13 @@
-"""The configuration of a run: a recipe (TOML), then flags and `--set`, validated into frozen models.
+"""The configuration of a run: the keys of a recipe as frozen, validated models (`core.recipe` reads them).
 
 A default stands here and nowhere else. `None` means "derived from the data", as each field's text says.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-
-from flashdd.core.errors import ConfigError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 MOST_SHIFT = 0.5
 """Share of its side by which an image may move."""
@@ -78,11 +70,13 @@ class DmSection(Section):
     """Distribution matching; as the released code has it, the rate's default by IPC."""
 
     iterations: int = Field(default=20_000, ge=1)
+    """steps of the images' optimizer"""
     real_batch: int = Field(default=256, ge=1)
     """real images of a class in an iteration"""
     lr: float | None = Field(default=None, gt=0)
     """of SGD on normalized pixels; by default 1, from IPC 100 on 10"""
     momentum: float = Field(default=0.5, ge=0, lt=1)
+    """of the same"""
     network: str | None = None
     """whose random weights embed the images; by default `convnet-D-w128-in`, D = 3 at 32 pixels, 4 at 64, 5 at 128"""
 
@@ -111,8 +105,11 @@ class TeacherSection(Section):
     """The network trained on the real dataset; used while distilling, never shipped."""
 
     name: str = "resnet18"
+    """architecture: README.md lists them"""
     epochs: int = Field(default=10, ge=1)
+    """passes over the real training images"""
     batch_size: int = Field(default=128, ge=2)
+    """real images in a step"""
     shift: Shift = 1 / 8
     """random crops move a real image by up to this share of its side, 4 pixels at 32 as in the field, and a pixel at
     least; 0: not at all"""
@@ -130,6 +127,7 @@ class LabelerSection(Section):
     max_epochs: int = Field(default=60, ge=1)
     """a small dataset is not repeated more often than this"""
     batch_size: int = Field(default=128, ge=2)
+    """as `teacher.batch_size`"""
     shift: Shift = 1 / 32
     """as `teacher.shift`; small networks learn more from images that move by a pixel than by four (docs/LOG.md)"""
     stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
@@ -188,6 +186,7 @@ class SearchSection(Section):
     finalists: int = Field(default=2, ge=1)
     """candidates that get `finalist_seeds`"""
     finalist_seeds: int = Field(default=5, ge=2)
+    """proxy students of each of these"""
     patience: int = Field(default=2, ge=1)
     """a chain is climbed until so many rungs in a row bring no gain"""
     student: str | None = None
@@ -227,6 +226,7 @@ class StudentSection(Section):
     name: str | None = None
     """architecture; by default `convnet-3-w32`, below 16 pixels `convnet-2-w32`"""
     seeds: int = Field(default=3, ge=1)
+    """students of every row; below five no difference is claimed"""
 
 
 class ProtocolSection(Section):
@@ -244,44 +244,38 @@ def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+Names = Annotated[tuple[str, ...], AfterValidator(_differing)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_differing)]
+
+
 class CompareSection(Section):
     """What `flashdd compare` crosses with each other; `flashdd run` does not read it."""
 
-    schemes: tuple[str, ...] = ("hard", "teacher@searched", "teacher@published", "stored", "labeler")
+    schemes: Names = ("hard", "teacher@searched", "teacher@published", "stored", "labeler")
     """label schemes; the first is the one that the others are compared to"""
-    images: tuple[str, ...] = ()
+    images: Names = ()
     """image methods, or paths of sets made elsewhere; by default `images.method`"""
-    ipc: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    ipc: Counts = ()
     """images per class; by default `images.ipc`"""
-    students: tuple[str, ...] = ()
+    students: Names = ()
     """architectures; by default the run's student"""
     plain: bool = False
     """every row once more without any augmentation, which the augmentation-robust score wants; doubles the cost"""
-
-    @field_validator("schemes", "images", "ipc", "students")
-    @classmethod
-    def _different(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return _differing(values)
 
 
 class RegretSection(Section):
     """The grid beside which `scripts/regret` puts the search's choice; nothing else reads it."""
 
-    names: tuple[str, ...] = ()
+    names: Names = ()
     """labelers of one member, such as `conv-3-w8`; by default every one that the search may choose"""
-    epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    epochs: Counts = ()
     """lengths of their training; by default those that the search tries"""
     tutors: str = ""
     """whom they imitate, as a scheme's dials say it (`d2-k3`); by default nobody"""
-    ipc: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    ipc: Counts = ()
     """images per class; has no default"""
-    passes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1,), min_length=1)
+    passes: Counts = Field(default=(1,), min_length=1)
     """a student's image passes, as multiples of the protocol's"""
-
-    @field_validator("names", "epochs", "ipc", "passes")
-    @classmethod
-    def _different(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return _differing(values)
 
 
 class RunConfig(Section):
@@ -292,6 +286,7 @@ class RunConfig(Section):
     """
 
     title: str = ""
+    """heading of the report and of the artifact's card"""
     data: DataSection = DataSection()
     views: ViewsSection = ViewsSection()
     images: ImagesSection = ImagesSection()
@@ -303,87 +298,8 @@ class RunConfig(Section):
     compare: CompareSection = CompareSection()
     regret: RegretSection = RegretSection()
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """of everything random but the views"""
     device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; `auto` is CUDA where there is one"""
     precision: str = Field(default="auto", pattern=r"^(auto|32-true|bf16-mixed)$")
     """of training; `auto` is bf16-mixed on CUDA and float32 elsewhere. Labels are always made in float32."""
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The tables of a TOML recipe. ConfigError if it is missing or not TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"recipe {path} does not exist: give the path of a .toml file.") from error
-    except IsADirectoryError as error:
-        raise ConfigError(
-            f"recipe {path} is a folder: give the path of a .toml file; data goes to --data."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path} is not valid TOML ({error}): correct it and run again.") from error
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """`a.b=v` -> ("a.b", v); v is read as a TOML value, and as plain text where it is none."""
-    key, separator, value = text.partition("=")
-    if not separator or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key.strip()):
-        raise ConfigError(f"--set {text}: expected KEY=VALUE such as teacher.epochs=20.")
-    try:
-        return key.strip(), tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
-def build_config(
-    recipe: Mapping[str, Any], settings: Iterable[tuple[str, Any]] = (), *, origin: str = ""
-) -> RunConfig:
-    """Merge `settings` (dotted key, value) over `recipe` and validate both at once.
-
-    Raises ConfigError with one line per mistake: the key, what it got, what is expected.
-    """
-    tree: dict[str, Any] = {
-        key: dict(value) if isinstance(value, Mapping) else value for key, value in recipe.items()
-    }
-    for key, value in settings:
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            child = node.setdefault(parent, {})
-            if not isinstance(child, dict):
-                raise ConfigError(f"{key}: '{parent}' is not a section.")
-            node = child
-        node[leaf] = value
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(dict(detail)) for detail in error.errors()]
-        raise ConfigError("\n".join(f"{origin}{line}" for line in lines)) from error
-
-
-def known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
-    """Every dotted key of a recipe."""
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and not get_args(annotation):
-            keys += known_keys(annotation, f"{prefix}{name}.")
-        else:
-            keys.append(f"{prefix}{name}")
-    return keys
-
-
-def _explain(detail: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, [*RunConfig.model_fields, *known_keys()], n=1)
-        hint = (
-            f": did you mean '{near[0]}'?"
-            if near
-            else f": the sections are {', '.join(RunConfig.model_fields)}."
-        )
-        return f"unknown key '{key}'{hint}"
-    if detail["type"] == "tuple_type":
-        given = detail["input"]
-        entries = [part.strip() for part in given.split(",")] if isinstance(given, str) else [given]
-        return f"{key}: got {given!r}; expected a list, such as {key}={json.dumps(entries)}."
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}."

@@ -9,9 +9,9 @@ from typing import Any
 
 from flashdd.artifact.format import MANIFEST
 from flashdd.artifact.read import Artifact, load
-from flashdd.core.config import read_recipe
 from flashdd.core.errors import UsageError
 from flashdd.core.plugins import Kind, is_plugin
+from flashdd.core.recipe import read_recipe
 from flashdd.core.record import Record, ShipFacts
 from flashdd.training.protocols import protocol_from_json
 
