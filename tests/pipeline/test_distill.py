@@ -83,6 +83,15 @@ def test_a_run_takes_images_made_elsewhere(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
 
 
+def test_a_set_of_uneven_classes_is_taken_and_told(tmp_path: Path) -> None:
+    facts = distill(tiny_config(images__method="random"), tmp_path / "made", cache=tmp_path / "cache")
+    folder = _export(Path(facts["path"]), tmp_path / "set", ["00000", "00001", "00002"])
+    next((folder / "00001").iterdir()).unlink()
+    made = distill(tiny_config(images__method=str(folder)), tmp_path / "out", cache=tmp_path / "cache")
+    assert made["num_images"] == 5
+    assert "classes hold 1 to 2 images each" in made["notes"]
+
+
 def test_labels_in_another_order_are_refused_by_the_teacher(tmp_path: Path) -> None:
     config = tiny_config(images__method="random", images__ipc=8, teacher__epochs=8)
     facts = distill(config, tmp_path / "made", cache=tmp_path / "cache")

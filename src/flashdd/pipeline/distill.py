@@ -129,7 +129,7 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
         if soft is not None:
             check_class_order(soft, found.images.labels, data.class_names, witness="their soft labels agree")
             write_table(soft, work.folder / _SOFT_LABELS)
-        return {**_keep(found.images, work), "notes": [*found.notes, agreement]}
+        return {**_keep(found.images, work), "notes": [*found.notes, *_uneven(found.images), agreement]}
 
     return context.local.make(
         f"images-{FOREIGN}",
@@ -142,6 +142,12 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
         inputs={"teacher": teacher.stage.hash},
         build=make,
     )
+
+
+def _uneven(images: ImageSet) -> list[str]:
+    """A set may have classes of different sizes, and half a copy has, too."""
+    counts = images.labels.bincount(minlength=images.num_classes)
+    return [] if images.ipc else [f"classes hold {int(counts.min())} to {int(counts.max())} images each"]
 
 
 def learned_labels(stage: StageResult) -> Tensor | None:

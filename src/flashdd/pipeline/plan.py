@@ -26,7 +26,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
     return {
         "stages": [{"name": name, "what": what} for name, what in _stages(setup)],
         "sizes": {
-            "label budget": f"{setup.budget_bytes} bytes, {setup.max_macs:,} MACs per image",
+            "label budget": f"{setup.budget_bytes:,} bytes, {setup.max_macs:,} MACs per image",
             "reference": f"ResNet-18, {setup.reference.bytes:,} bytes, {setup.reference.macs:,} MACs per image",
             "artifact": f"{artifact + setup.budget_bytes:,} bytes (pixels as they are, label budget) and some KB of "
             "file formats and card",
