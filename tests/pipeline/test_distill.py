@@ -107,7 +107,7 @@ def test_labels_in_another_order_are_refused_by_the_teacher(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("method", "error", "match"),
     [
-        ("rdde", UnknownNameError, "did you mean 'rded'"),
+        ("rdde", UnknownNameError, r"did you mean 'rded'\?.* Nor is there a file or folder of that name"),
         ("./nowhere", DataError, "no such file or folder; give a path or one of random, herding"),
         ("set.pt", DataError, "no such file or folder"),
     ],

@@ -50,9 +50,7 @@ def method_of(name: str) -> ImageMethod:
         make = load_plugin("image method", name)
         return ImageMethod(make=make, citation=name, revision=1, teacher=True)
     if name not in METHODS:
-        raise unknown_name(
-            "image method (and no path that exists)", name, (*METHODS, *registered("image method"))
-        )
+        raise unknown_name("image method", name, (*METHODS, *registered("image method")))
     return METHODS[name]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flashdd.core.budget import parse_budget
 from flashdd.core.config import LabelerSection, RunConfig, TeacherSection
-from flashdd.core.errors import ConfigError, DataError
+from flashdd.core.errors import ConfigError, DataError, UnknownNameError
 from flashdd.core.plugins import Kind, fingerprint, is_plugin
 from flashdd.data.foreign import Hints, count_foreign
 from flashdd.data.sources import SourceFacts, SourceOptions
@@ -239,7 +239,10 @@ def _foreign(config: RunConfig) -> Path | None:
         raise DataError(
             f"--images {name}: no such file or folder; give a path or one of {', '.join(METHODS)}."
         )
-    method_of(name)  # raises what is wrong with the name
+    try:
+        method_of(name)  # raises what is wrong with the name
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} Nor is there a file or folder of that name.") from None
     return None
 
 
