@@ -6,6 +6,7 @@ each global batch, gradients are averaged.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import warnings
@@ -13,6 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def _leave() -> None:
+    """gloo's threads must end before the interpreter does, which else aborts now and then."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Engine:
@@ -40,6 +47,7 @@ class Engine:
             self._fabric = Fabric(**options)
             if world > 1:
                 self._fabric.launch()
+                atexit.register(_leave)
         self.device: torch.device = self._fabric.device
         self.rank: int = self._fabric.global_rank
         self.world_size: int = self._fabric.world_size
