@@ -24,7 +24,7 @@ REGRETS = [path for path in RECIPES if "regret" in read_recipe(path)]
 RUNS = [
     path
     for path in RECIPES
-    if path not in (*COMPARISONS, *REGRETS) or f"flashdd run recipes/{path.name}" in path.read_text()
+    if path not in COMPARISONS or f"flashdd run recipes/{path.name}" in path.read_text()
 ]
 ONE_STEP = [
     ("data.resolution", 8),

@@ -11,9 +11,7 @@ from torch import Tensor
 from flashdd.core.errors import DataError
 
 _LARGEST_OUTSIDE = 0.25
-"""Share of values clearly beyond black and white above which no normalization explains the images."""
-_CLEARLY = 0.05
-"""Of the range of pixels: nearer to black or white lies what was normalized with slightly other statistics."""
+"""Share of values beyond black and white above which no normalization explains the images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +65,13 @@ def to_pixels(values: Tensor, *, data: Statistics, stated: Statistics | None) ->
 
 def _denormalized(values: Tensor, statistics: Statistics, how: str) -> tuple[Tensor, str]:
     pixels = _undo(values, statistics)
-    outside, clearly = (
-        float(((pixels < -margin) | (pixels > 1 + margin)).float().mean()) for margin in (0.002, _CLEARLY)
-    )
+    outside = float(((pixels < -0.002) | (pixels > 1.002)).float().mean())
     numbers = f"mean {_numbers(statistics.mean)}, std {_numbers(statistics.std)}"
-    if clearly > _LARGEST_OUTSIDE:
+    if outside > _LARGEST_OUTSIDE:
         raise DataError(
-            f"with {how} statistics ({numbers}) {100 * clearly:.0f} % of the images' values lie clearly beyond "
-            "black and white: state those that the images were normalized with (images.mean, images.std); whitened "
-            "images (ZCA) have none, undo the whitening where they were made."
+            f"with {how} statistics ({numbers}) {100 * outside:.0f} % of the images' values lie beyond black and "
+            "white: state those that the images were normalized with (images.mean, images.std); whitened images "
+            "(ZCA) have none, undo the whitening where they were made."
         )
     source = "stated" if how == "stated" else f"estimated: {statistics.name}"
     note = f"normalized floats, statistics {source} ({numbers}); {100 * outside:.1f} % of values were cut off"
