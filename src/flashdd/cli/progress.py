@@ -21,12 +21,13 @@ def progress_on_stderr() -> Progress:
 
 @final
 class Bars(Progress):
-    """One bar at a time, which disappears when it is done."""
+    """One bar at a time, which disappears when it is done; its result stays."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._bars: RichBars | None = None
         self._task: TaskID | None = None
+        self._label = ""
 
     def message(self, text: str) -> None:
         self.close()
@@ -38,10 +39,14 @@ class Bars(Progress):
         self._bars = RichBars(*columns, TimeRemainingColumn(), console=self._console, transient=True)
         self._bars.start()
         self._task = self._bars.add_task(label, total=total)
+        self._label = label
 
     def update(self, done: int) -> None:
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done)
+
+    def finish(self, result: str) -> None:
+        self.message(f"{self._label}: {result}")
 
     def close(self) -> None:
         if self._bars is not None:
@@ -51,7 +56,7 @@ class Bars(Progress):
 
 @final
 class Lines(Progress):
-    """A line when work starts, and every half minute while it goes on."""
+    """A line when work starts, every half minute while it goes on, and with its result."""
 
     def __init__(self) -> None:
         self._label, self._total, self._last = "", 0, 0.0
@@ -68,6 +73,9 @@ class Lines(Progress):
         if time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             self.message(f"{self._label}: {done}/{self._total}")
+
+    def finish(self, result: str) -> None:
+        self.message(f"{self._label}: {result}")
 
     def close(self) -> None:
         self._label = ""

@@ -21,6 +21,10 @@ class Progress(ABC):
         """`done` units of the open bar are finished."""
 
     @abstractmethod
+    def finish(self, result: str) -> None:
+        """Close the open bar and say in a few words what came of its work."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the open bar."""
 
@@ -34,6 +38,9 @@ class Silent(Progress):
 
     def update(self, done: int) -> None:
         del done
+
+    def finish(self, result: str) -> None:
+        del result
 
     def close(self) -> None:
         return

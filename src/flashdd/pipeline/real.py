@@ -25,6 +25,7 @@ from flashdd.labels.flash.capacity import Course
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.models.table import build
 from flashdd.pipeline.context import Context
+from flashdd.report.text import percent_text
 from flashdd.training.classifier import (
     ClassifierRecipe,
     Tutor,
@@ -166,7 +167,9 @@ def network_stage(
             checkpoint=work.folder / "checkpoints" / "training.pt",
             on_step=work.step,
         )
-        return [value for _, value in fitted.visited]
+        reached = [value for _, value in fitted.visited]
+        context.progress.finish(f"{percent_text(reached[-1]['val'])} % of the validation images")
+        return reached
 
     stage = context.shared.make(
         f"network-{name}",

@@ -15,6 +15,7 @@ from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.pipeline.context import Context
+from flashdd.report.text import percent_text
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
@@ -113,13 +114,15 @@ def _cell(
             labels=labels,
         )
         context.progress.start(f"student {row.scheme} on {row.images}, seed {seed}", protocol.steps)
-        return train_student(
+        trained = train_student(
             task,
             context.engine,
             seed=derive(setup.config.seed, "student", seed),
             checkpoint=work.folder / "checkpoints" / "student.pt",
             on_step=work.step,
         )
+        context.progress.finish(f"{percent_text(trained['accuracy'])} % of the test images")
+        return trained
 
     return context.local.make(
         f"student-{row.scheme.replace('@', '-')}-{row.images}"[:LONGEST_NAME] + f"-{seed}",

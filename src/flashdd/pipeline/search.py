@@ -32,7 +32,7 @@ from flashdd.pipeline.labels import labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
-from flashdd.report.text import counted
+from flashdd.report.text import counted, percent_text
 from flashdd.students.train import StudentTask, train_student
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
@@ -304,6 +304,7 @@ def train_proxy(
     )
     checkpoint.unlink(missing_ok=True)
     value: float = result["accuracy"]
+    context.progress.finish(f"{percent_text(value)} % of the validation images")
     return value
 
 
