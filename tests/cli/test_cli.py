@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flashdd.cli import commands
 from flashdd.cli import main as cli
 
 
@@ -121,3 +122,10 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
         "teacher": 44691240,
     }
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheme_s_name_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "+".join(f"conv-3-w{width}@e8" for width in range(4, 30))
+    commands._show_table(["labels", "test accuracy, %"], [[name, "34.3 ± 1.2 (n=3)"]])
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert "".join(line.split(" ")[0] for line in lines) == name

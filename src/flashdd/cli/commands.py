@@ -258,7 +258,9 @@ def _show_record(record: Record, out: Path) -> None:
 
 
 def _show_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-    table = Table(*head, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in head:  # a scheme's name is an argument of the next command: folded, never cut
+        table.add_column(name, overflow="fold")
     for cells in body:
         table.add_row(*cells)
     _console().print(table)
