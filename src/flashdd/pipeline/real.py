@@ -140,36 +140,12 @@ def network_stage(
     """
     keys = (name,) if replica == 0 else (name, replica)
     seed = derive(context.setup.config.seed, "network", *keys)
-    num_images = len(data.train.labels)
-    ends = recipe.ends(num_images)
     imitation = {"tutor_temperature": TUTOR_TEMPERATURE, "tutor_epochs": TUTOR_EPOCHS} if tutors else {}
 
     def make(work: StageWork) -> list[dict[str, float]]:
-        net = build(name, num_classes=data.num_classes, shape=data.shape, seed=derive(seed, "initialization"))
-
-        def visit(step: int, model: nn.Module) -> dict[str, float]:
-            write_atomic(work.folder / _snapshot_file(ends.index(step)), save(state_on_cpu(model)))
-            work.tick()
-            return {split: _accuracy(model, data, split) for split in ("val", "test")}
-
         with work.paused():  # labeling the real images is a stage of its own
             imitated = _imitated(context, tutors, recipe) if tutors else None
-        context.progress.start(f"train {name}", recipe.steps(num_images))
-        fitted = fit_classifier(
-            Normalized(net, data.mean, data.std),
-            data.train,
-            recipe,
-            context.engine,
-            seed=seed,
-            tutor=imitated,
-            visits=ends,
-            visit=visit,
-            checkpoint=work.folder / "checkpoints" / "training.pt",
-            on_step=work.step,
-        )
-        reached = [value for _, value in fitted.visited]
-        context.progress.finish(f"{percent_text(reached[-1]['val'])} % of the validation images")
-        return reached
+        return _train_network(context, data, name, recipe, seed, imitated, work)
 
     stage = context.shared.make(
         f"network-{name}",
@@ -189,6 +165,42 @@ def network_stage(
         build=make,
     )
     return Network(name=name, stage=stage, data=data)
+
+
+def _train_network(
+    context: Context,
+    data: RealDataset,
+    name: str,
+    recipe: ClassifierRecipe,
+    seed: int,
+    tutor: Tutor | None,
+    work: StageWork,
+) -> list[dict[str, float]]:
+    """Write the network at the end of every cycle; validation and test accuracy of each."""
+    net = build(name, num_classes=data.num_classes, shape=data.shape, seed=derive(seed, "initialization"))
+    ends = recipe.ends(len(data.train.labels))
+
+    def visit(step: int, model: nn.Module) -> dict[str, float]:
+        write_atomic(work.folder / _snapshot_file(ends.index(step)), save(state_on_cpu(model)))
+        work.tick()
+        return {split: _accuracy(model, data, split) for split in ("val", "test")}
+
+    context.progress.start(f"train {name}", recipe.steps(len(data.train.labels)))
+    fitted = fit_classifier(
+        Normalized(net, data.mean, data.std),
+        data.train,
+        recipe,
+        context.engine,
+        seed=seed,
+        tutor=tutor,
+        visits=ends,
+        visit=visit,
+        checkpoint=work.folder / "checkpoints" / "training.pt",
+        on_step=work.step,
+    )
+    reached = [value for _, value in fitted.visited]
+    context.progress.finish(f"{percent_text(reached[-1]['val'])} % of the validation images")
+    return reached
 
 
 def tutor_stage(context: Context, tutors: Sequence[Network], recipe: ClassifierRecipe) -> StageResult:

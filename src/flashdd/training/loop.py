@@ -74,33 +74,20 @@ def fit(
     # one tensor: a small one per step would pin the allocator's large blocks (gigabytes after ten minutes)
     losses = torch.zeros(training.steps - first, device=engine.device)
     clock = _Clock(engine.device, state.seconds)
-    kept = time.monotonic()
+    kept_in, kept = (checkpoint if engine.rank == 0 else None), time.monotonic()
     for step in range(first, training.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = training.lr(step)
-        if (
-            step == first or step in training.visits
-        ):  # a visit leaves eval mode; a small net's step feels the walk
+        if step == first or step in training.visits:  # a visit leaves eval mode; small nets feel the walk
             wrapped.train()
-        loss, global_rows, own_rows = training.loss(wrapped, step)
-        weight = engine.weight(global_rows, own_rows)
-        optimizer.zero_grad()
-        engine.backward(loss if weight == 1 else loss * weight)
-        optimizer.step()
+        losses[step - first] = _descend(wrapped, optimizer, training, engine, step)
         if average is not None:
             average.update(model)
-        losses[step - first] = loss.detach() * weight / engine.world_size
         if step + 1 in training.visits:
             with clock.stopped():
                 state.visited.append((step + 1, _visit(training, step + 1, model, average)))
-        if (
-            checkpoint is not None
-            and engine.rank == 0
-            and time.monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS
-        ):
+        if kept_in is not None and time.monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS:
             with clock.stopped():
                 state.seconds = clock.seconds
-                state.save(checkpoint, step + 1)
+                state.save(kept_in, step + 1)
             kept = time.monotonic()
         on_step(step + 1)
     with clock.stopped():
@@ -108,6 +95,20 @@ def fit(
             average.swap(model)
         model.eval()
     return Fitted(losses=engine.sum(losses).tolist(), visited=state.visited, seconds=clock.seconds)
+
+
+def _descend(
+    model: nn.Module, optimizer: torch.optim.Optimizer, training: Training, engine: Engine, step: int
+) -> Tensor:
+    """One step of the optimizer; this process's share of the mean loss over the global batch."""
+    for group in optimizer.param_groups:
+        group["lr"] = training.lr(step)
+    loss, global_rows, own_rows = training.loss(model, step)
+    weight = engine.weight(global_rows, own_rows)
+    optimizer.zero_grad()
+    engine.backward(loss if weight == 1 else loss * weight)
+    optimizer.step()
+    return loss.detach() * weight / engine.world_size
 
 
 def _visit(training: Training, step: int, model: nn.Module, average: _Average | None) -> Any:

@@ -50,8 +50,29 @@ def fit_student(
         raise UsageError(
             f"loss '{protocol.loss.name}' looks at the images' classes: give fit_student `labels`."
         )
-    temperature = effective_temperature(source, protocol)
     views = ViewMaker(images, protocol.views, seed=augmentation_seed, device=engine.device)
+    training = Training(
+        steps=protocol.steps,
+        loss=_loss(views, source, protocol, engine, seed, labels),
+        optimizer=_optimizer(model, protocol),
+        lr=rate_of(protocol.rate, protocol.lr, protocol.steps, steps_per_epoch=protocol.rate_steps),
+        ema=protocol.ema,
+        visits=visits,
+        visit=visit,
+    )
+    return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
+
+
+def _loss(
+    views: ViewMaker,
+    source: LabelSource,
+    protocol: Protocol,
+    engine: Engine,
+    seed: int,
+    labels: Tensor | None,
+) -> Callable[[nn.Module, int], tuple[Tensor, int, int]]:
+    """A step's loss on its batch of views, as `Training.loss` wants it."""
+    temperature = effective_temperature(source, protocol)
     num_images = views.num_images
     order = BatchOrder(
         lambda epoch: source.schedule(epoch, num_images),
@@ -80,16 +101,7 @@ def fit_student(
             value = value + part * (len(logits[rows]) / len(logits))
         return value, len(ids), len(logits)
 
-    training = Training(
-        steps=protocol.steps,
-        loss=loss,
-        optimizer=_optimizer(model, protocol),
-        lr=rate_of(protocol.rate, protocol.lr, protocol.steps, steps_per_epoch=protocol.rate_steps),
-        ema=protocol.ema,
-        visits=visits,
-        visit=visit,
-    )
-    return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
+    return loss
 
 
 def _part_loss(
