@@ -6,6 +6,7 @@ Whoever could ship the artifact could ship that network instead; no table of res
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flashdd.artifact.read import Artifact
@@ -22,6 +23,9 @@ from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.schemes import SHIP
 from flashdd.pipeline.search import SearchResult
 from flashdd.training.evaluate import evaluate
+
+_FINALISTS = 2
+_SHORT = 1 / 8  # of the members' epochs; on CIFAR-10 the order after one epoch of eight was that after all
 
 
 def comparison_ship(
@@ -53,15 +57,20 @@ def ship_classifier(
 ) -> dict[str, Any]:
     """Name, bytes and test accuracy (as packed, int8) of the candidate with the highest validation accuracy.
 
-    Candidates: every rung that the capacity search trained, if one was made and its networks learned the classes; of
-    each family, the widest network within `artifact_bytes` that costs no more multiply-accumulates than the teacher,
-    trained on the classes as long as members are; and the teacher itself where it is of the family and fits.
+    Candidates: every rung that the capacity search trained, if one was made and its networks learned the classes; the
+    teacher itself where it is of the family and fits; and two of the widest networks of each family within
+    `artifact_bytes` that cost no more multiply-accumulates than the teacher, trained on the classes as long as members
+    are: the two that are best after an eighth of it.
     """
-    networks, rungs = _candidates(context, data, teacher, capacity, artifact_bytes)
+    rungs, screened = _candidates(context, data, teacher, capacity, artifact_bytes)
+    recipe = context.setup.member_recipe
+    networks = {name: network_stage(context, data, name, recipe) for name in rungs if name != teacher.name}
+    if teacher.name in rungs:
+        networks[teacher.name] = teacher
     best = max(networks, key=lambda name: networks[name].accuracy("val"))
     labeler = single(networks[best])
-    searched = _searched(capacity)
-    trained = [name for name in networks if name not in searched and name != teacher.name]
+    known = {teacher.name, *_searched(capacity)}
+    trained = [*(network for name, network in networks.items() if name not in known), *screened]
     return {
         "name": best,
         "bytes": len(labeler_bytes(labeler.cpu())),
@@ -72,7 +81,8 @@ def ship_classifier(
             {"name": name, "bytes": rung.bytes, "val_accuracy": networks[name].accuracy("val")}
             for name, rung in sorted(rungs.items(), key=lambda pair: pair[1].bytes)
         ],
-        "seconds": sum(networks[name].stage.seconds for name in trained),
+        "screened": [{"name": network.name, "val_accuracy": network.accuracy("val")} for network in screened],
+        "seconds": sum(network.stage.seconds for network in trained),
     }
 
 
@@ -82,8 +92,8 @@ def _candidates(
     teacher: Network,
     capacity: SearchResult | None,
     artifact_bytes: int,
-) -> tuple[dict[str, Network], dict[str, Rung]]:
-    """The trained candidates, and their sizes as packed."""
+) -> tuple[dict[str, Rung], list[Network]]:
+    """The candidates by name, as packed, and the short trainings by which the widest ones were screened."""
     setup = context.setup
     room = Room(
         shape=data.shape,
@@ -94,19 +104,29 @@ def _candidates(
     rungs = {name: room.rung(LabelerSpec.parse(name)) for name in _searched(capacity)}
     rungs = {name: rung for name, rung in rungs.items() if rung.bytes <= artifact_bytes}
     tops = {rung.name: rung for rung in _tops(room)}
-    networks: dict[str, Network] = {}
     of_family = teacher.name.startswith("convnet-") and not teacher.name.endswith("-in")
     if of_family and shrink_factor(data.shape) == 1:
         own = room.rung(member_spec(teacher.name))
         if own.bytes <= artifact_bytes:
-            networks[teacher.name], rungs[teacher.name] = teacher, own
+            rungs[teacher.name] = own
             if setup.teacher_recipe == setup.member_recipe:
                 tops.pop(own.name, None)  # the same network, trained in the same way
-    rungs |= tops
-    for name in rungs:
-        if name not in networks:
-            networks[name] = network_stage(context, data, name, setup.member_recipe)
-    return networks, rungs
+    finalists, screened = _screened(context, data, [name for name in tops if name not in rungs])
+    return rungs | {name: tops[name] for name in finalists}, screened
+
+
+def _screened(context: Context, data: RealDataset, names: list[str]) -> tuple[list[str], list[Network]]:
+    """The names worth a whole training, by validation accuracy after a short one; and the short trainings.
+
+    Wide networks take longer to train than all else in a run on a CPU.
+    """
+    recipe = context.setup.member_recipe
+    epochs = max(1, round(recipe.epochs * _SHORT))
+    if len(names) <= _FINALISTS or epochs == recipe.epochs:
+        return names, []
+    short = [network_stage(context, data, name, replace(recipe, epochs=epochs)) for name in names]
+    ranked = sorted(short, key=lambda network: network.accuracy("val"), reverse=True)
+    return [network.name for network in ranked[:_FINALISTS]], short
 
 
 def _searched(capacity: SearchResult | None) -> list[str]:
