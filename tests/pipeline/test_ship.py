@@ -20,11 +20,13 @@ class _Trained:
         return _ACCURACY[self.name]
 
 
-def _screened(monkeypatch: pytest.MonkeyPatch, names: list[str], epochs: int) -> tuple[list[str], list[Any]]:
+def _screened(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], epochs: int, side: int = 32
+) -> tuple[list[str], list[Any]]:
     monkeypatch.setattr(ship, "network_stage", lambda context, data, name, recipe: _Trained(name, recipe))
     recipe = ClassifierRecipe(epochs=epochs, batch_size=128, flip=True, shift=0.0)
     context: Any = SimpleNamespace(setup=SimpleNamespace(member_recipe=recipe))
-    data: Any = None
+    data: Any = SimpleNamespace(shape=(3, side, side))
     return ship._screened(context, data, names)
 
 
@@ -34,8 +36,10 @@ def test_the_two_best_after_an_eighth_are_trained_to_the_end(monkeypatch: pytest
     assert [(network.name, network.recipe.epochs) for network in short] == [(name, 8) for name in "abcd"]
 
 
-@pytest.mark.parametrize(("names", "epochs"), [(["a", "b"], 60), (["a", "b", "c"], 1)])
+@pytest.mark.parametrize(
+    ("names", "epochs", "side"), [(["a", "b"], 60, 32), (["a", "b", "c"], 1, 32), (["a", "b", "c"], 60, 8)]
+)
 def test_nothing_is_screened_where_it_saves_nothing(
-    monkeypatch: pytest.MonkeyPatch, names: list[str], epochs: int
+    monkeypatch: pytest.MonkeyPatch, names: list[str], epochs: int, side: int
 ) -> None:
-    assert _screened(monkeypatch, names, epochs) == (names, [])
+    assert _screened(monkeypatch, names, epochs, side) == (names, [])

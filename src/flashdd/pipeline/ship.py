@@ -26,6 +26,9 @@ from flashdd.training.evaluate import evaluate
 
 _FINALISTS = 2
 _SHORT = 1 / 8  # of the members' epochs; on CIFAR-10 the order after one epoch of eight was that after all
+_SCREENED_FROM = (
+    16  # pixels of a side; below it all train within a minute, and on digits the order was another
+)
 
 
 def comparison_ship(
@@ -60,7 +63,7 @@ def ship_classifier(
     Candidates: every rung that the capacity search trained, if one was made and its networks learned the classes; the
     teacher itself where it is of the family and fits; and two of the widest networks of each family within
     `artifact_bytes` that cost no more multiply-accumulates than the teacher, trained on the classes as long as members
-    are: the two that are best after an eighth of it.
+    are: the two that are best after an eighth of it, below 16 pixels all of them.
     """
     rungs, screened = _candidates(context, data, teacher, capacity, artifact_bytes)
     recipe = context.setup.member_recipe
@@ -122,7 +125,7 @@ def _screened(context: Context, data: RealDataset, names: list[str]) -> tuple[li
     """
     recipe = context.setup.member_recipe
     epochs = max(1, round(recipe.epochs * _SHORT))
-    if len(names) <= _FINALISTS or epochs == recipe.epochs:
+    if len(names) <= _FINALISTS or epochs == recipe.epochs or min(data.shape[1:]) < _SCREENED_FROM:
         return names, []
     short = [network_stage(context, data, name, replace(recipe, epochs=epochs)) for name in names]
     ranked = sorted(short, key=lambda network: network.accuracy("val"), reverse=True)
