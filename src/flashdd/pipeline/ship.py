@@ -26,9 +26,7 @@ from flashdd.training.evaluate import evaluate
 
 _FINALISTS = 2
 _SHORT = 1 / 8  # of the members' epochs; on CIFAR-10 the order after one epoch of eight was that after all
-_SCREENED_FROM = (
-    16  # pixels of a side; below it all train within a minute, and on digits the order was another
-)
+_SCREENED_FROM = 16  # pixels of a side; below it all train within a minute, and digits need it all
 
 
 def comparison_ship(
