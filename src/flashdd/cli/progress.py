@@ -30,7 +30,7 @@ class Bars(Progress):
         self._label = ""
 
     def message(self, text: str) -> None:
-        self.close()
+        self._hide()
         self._console.print(text, markup=False)
 
     def start(self, label: str, total: int) -> None:
@@ -47,8 +47,14 @@ class Bars(Progress):
 
     def finish(self, result: str) -> None:
         self.message(f"{self._label}: {result}")
+        self.close()
 
     def close(self) -> None:
+        self._hide()
+        self._label = ""
+
+    def _hide(self) -> None:
+        """A message in the middle of work hides its bar, not whose result is to come."""
         if self._bars is not None:
             self._bars.stop()
         self._bars = self._task = None
@@ -70,12 +76,13 @@ class Lines(Progress):
         self.message(label)
 
     def update(self, done: int) -> None:
-        if time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
+        if self._label and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             self.message(f"{self._label}: {done}/{self._total}")
 
     def finish(self, result: str) -> None:
         self.message(f"{self._label}: {result}")
+        self.close()
 
     def close(self) -> None:
         self._label = ""

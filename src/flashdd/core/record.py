@@ -215,13 +215,25 @@ class StudentRow(_Facts):
     equal_bytes: EqualBytes | None = None  # of scheme stored@equal-bytes: what it was chosen from
 
 
+class ScreenedNetwork(_Facts):
+    name: str
+    val_accuracy: Fraction
+
+
+class ShipCandidate(ScreenedNetwork):
+    bytes: Positive  # at most, as packed
+
+
 class ShipFacts(_Facts):
     """The best classifier that fits the bytes of the whole artifact."""
 
     name: str
     bytes: Positive
     accuracy: Fraction  # test
+    val_accuracy: Fraction | None = None
     budget_bytes: Positive | None = None  # of the whole artifact
+    candidates: tuple[ShipCandidate, ...] = ()
+    screened: tuple[ScreenedNetwork, ...] = ()  # after a short training; the best of them are candidates
 
 
 class RecordFile(_Facts):

@@ -28,7 +28,7 @@ from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
 _SHORT_LENGTHS = (0.125, 0.25, 0.5)
-_SHORT_FROM = 16
+SHORT_FROM = 16
 """Pixels of a side from which trainings so short are tried by default: on digits, 8 pixels, the whole training makes
 the best students."""
 _TUTORS = 3
@@ -315,7 +315,7 @@ def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
 
 
 def _short_lengths(shape: Shape) -> tuple[float, ...]:
-    return _SHORT_LENGTHS if min(shape[1:]) >= _SHORT_FROM else ()
+    return _SHORT_LENGTHS if min(shape[1:]) >= SHORT_FROM else ()
 
 
 def _courses(lengths: Sequence[float], shifts: Sequence[float], epochs: int) -> list[Course]:

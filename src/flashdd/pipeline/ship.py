@@ -5,11 +5,12 @@ Whoever could ship the artifact could ship that network instead; no table of res
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flashdd.artifact.read import Artifact
+from flashdd.core.errors import UnknownNameError
 from flashdd.core.files import folder_bytes
 from flashdd.core.record import ShipFacts
 from flashdd.data.dataset import RealDataset
@@ -22,11 +23,25 @@ from flashdd.pipeline.members import member_spec, single
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.schemes import SHIP
 from flashdd.pipeline.search import SearchResult
+from flashdd.pipeline.setup import SHORT_FROM
 from flashdd.training.evaluate import evaluate
 
 _FINALISTS = 2
-_SHORT = 1 / 8  # of the members' epochs; on CIFAR-10 the order after one epoch of eight was that after all
-_SCREENED_FROM = 16  # pixels of a side; below it all train within a minute, and digits need it all
+_SCREENING_SHARE = 1 / 8
+"""Of a whole training. On CIFAR-10 the best four of six networks were in the same order after it as at the end (n = 1),
+and all six took 45 of the run's 171 minutes on a CPU. On digits the best was fourth, and all six take 1.5 minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contender:
+    """A network, trained to the end, and its size as packed."""
+
+    network: Network
+    rung: Rung
+
+    @property
+    def val_accuracy(self) -> float:
+        return self.network.accuracy("val")
 
 
 def comparison_ship(
@@ -38,8 +53,8 @@ def comparison_ship(
 ) -> dict[str, Any] | None:
     """The record's `ship` of a comparison: as its run found it, else, where scheme `ship` asks, found for the artifact.
 
-    None where nothing is known and nothing is asked. To find it trains up to a network per family, each as the
-    labeler's members are, and the teacher; networks that a cache holds cost nothing.
+    None where nothing is known and nothing is asked. To find it trains the teacher and networks of every family
+    (`ship_classifier`); those that a cache holds cost nothing.
     """
     if known is not None:
         return known.model_dump(mode="json", exclude_unset=True)
@@ -58,89 +73,113 @@ def ship_classifier(
 ) -> dict[str, Any]:
     """Name, bytes and test accuracy (as packed, int8) of the candidate with the highest validation accuracy.
 
-    Candidates: every rung that the capacity search trained, if one was made and its networks learned the classes; the
-    teacher itself where it is of the family and fits; and two of the widest networks of each family within
-    `artifact_bytes` that cost no more multiply-accumulates than the teacher, trained on the classes as long as members
-    are: the two that are best after an eighth of it, below 16 pixels all of them.
+    Candidates, all within `artifact_bytes`: the rungs that the capacity search trained, if one was made and its
+    networks learned the classes; the teacher, if it is of the labeler's family; and of every family the widest network
+    that costs no more multiply-accumulates than the teacher, trained on the classes as long as members are. Of these,
+    from 16 pixels on, only the two that are best after an eighth of that, an epoch at least.
     """
-    rungs, screened = _candidates(context, data, teacher, capacity, artifact_bytes)
-    recipe = context.setup.member_recipe
-    networks = {name: network_stage(context, data, name, recipe) for name in rungs if name != teacher.name}
-    if teacher.name in rungs:
-        networks[teacher.name] = teacher
-    best = max(networks, key=lambda name: networks[name].accuracy("val"))
-    labeler = single(networks[best])
-    known = {teacher.name, *_searched(capacity)}
-    trained = [*(network for name, network in networks.items() if name not in known), *screened]
-    return {
-        "name": best,
-        "bytes": len(labeler_bytes(labeler.cpu())),
-        "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
-        "val_accuracy": networks[best].accuracy("val"),
-        "budget_bytes": artifact_bytes,
-        "candidates": [
-            {"name": name, "bytes": rung.bytes, "val_accuracy": networks[name].accuracy("val")}
-            for name, rung in sorted(rungs.items(), key=lambda pair: pair[1].bytes)
-        ],
-        "screened": [{"name": network.name, "val_accuracy": network.accuracy("val")} for network in screened],
-        "seconds": sum(network.stage.seconds for network in trained),
-    }
-
-
-def _candidates(
-    context: Context,
-    data: RealDataset,
-    teacher: Network,
-    capacity: SearchResult | None,
-    artifact_bytes: int,
-) -> tuple[dict[str, Rung], list[Network]]:
-    """The candidates by name, as packed, and the short trainings by which the widest ones were screened."""
-    setup = context.setup
     room = Room(
         shape=data.shape,
         classes=data.num_classes,
         max_bytes=artifact_bytes,
-        max_macs=setup.teacher_size.macs,
+        max_macs=context.setup.teacher_size.macs,
     )
-    rungs = {name: room.rung(LabelerSpec.parse(name)) for name in _searched(capacity)}
-    rungs = {name: rung for name, rung in rungs.items() if rung.bytes <= artifact_bytes}
-    tops = {rung.name: rung for rung in _tops(room)}
-    of_family = teacher.name.startswith("convnet-") and not teacher.name.endswith("-in")
-    if of_family and shrink_factor(data.shape) == 1:
-        own = room.rung(member_spec(teacher.name))
-        if own.bytes <= artifact_bytes:
-            rungs[teacher.name] = own
-            if setup.teacher_recipe == setup.member_recipe:
-                tops.pop(own.name, None)  # the same network, trained in the same way
-    finalists, screened = _screened(context, data, [name for name in tops if name not in rungs])
-    return rungs | {name: tops[name] for name in finalists}, screened
+    contenders, screened = _contenders(context, data, teacher, capacity, room)
+    best = max(contenders, key=lambda entry: entry.val_accuracy)
+    labeler = single(best.network)
+    counted = _trained_by_search(context, capacity)
+    own = [
+        entry.network
+        for entry in contenders
+        if entry.network is not teacher and entry.network.name not in counted
+    ]
+    return {
+        "name": best.network.name,
+        "bytes": len(labeler_bytes(labeler.cpu())),
+        "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
+        "val_accuracy": best.val_accuracy,
+        "budget_bytes": artifact_bytes,
+        "candidates": [
+            {"name": entry.network.name, "bytes": entry.rung.bytes, "val_accuracy": entry.val_accuracy}
+            for entry in sorted(contenders, key=lambda entry: entry.rung.bytes)
+        ],
+        "screened": [{"name": network.name, "val_accuracy": network.accuracy("val")} for network in screened],
+        "seconds": sum(network.stage.seconds for network in [*own, *screened]),
+    }
 
 
-def _screened(context: Context, data: RealDataset, names: list[str]) -> tuple[list[str], list[Network]]:
-    """The names worth a whole training, by validation accuracy after a short one; and the short trainings.
-
-    Wide networks take longer to train than all else in a run on a CPU.
-    """
+def _contenders(
+    context: Context, data: RealDataset, teacher: Network, capacity: SearchResult | None, room: Room
+) -> tuple[list[_Contender], list[Network]]:
+    """The candidates, and the short trainings by which the widest networks were screened."""
     recipe = context.setup.member_recipe
-    epochs = max(1, round(recipe.epochs * _SHORT))
-    if len(names) <= _FINALISTS or epochs == recipe.epochs or min(data.shape[1:]) < _SCREENED_FROM:
-        return names, []
-    short = [network_stage(context, data, name, replace(recipe, epochs=epochs)) for name in names]
-    ranked = sorted(short, key=lambda network: network.accuracy("val"), reverse=True)
-    return [network.name for network in ranked[:_FINALISTS]], short
+    own = _teacher_rung(teacher, room)
+    searched = [rung for rung in _searched(room, capacity) if rung.bytes <= room.max_bytes]
+    same = [own] if own and context.setup.teacher_recipe == recipe else []  # trained as it would be here
+    tops = _tops(room, without=[*searched, *same])
+    screened = _screened(context, data, tops)
+    contenders = [
+        _Contender(network=network_stage(context, data, rung.name, recipe), rung=rung)
+        for rung in [*searched, *_finalists(tops, screened)]
+    ]
+    if own is not None:
+        contenders.append(_Contender(network=teacher, rung=own))
+    return contenders, screened
 
 
-def _searched(capacity: SearchResult | None) -> list[str]:
-    """The networks that the search trained on the classes, in the order of its table; those with a tutor were not."""
+def _teacher_rung(teacher: Network, room: Room) -> Rung | None:
+    """The teacher as packed; None where it is not of the labeler's family, or does not fit."""
+    try:
+        spec = member_spec(teacher.name)
+    except UnknownNameError:
+        return None
+    if shrink_factor(room.shape) > 1:  # a labeler's network would see smaller views than the teacher did
+        return None
+    rung = room.rung(spec)
+    return rung if rung.bytes <= room.max_bytes else None
+
+
+def _searched(room: Room, capacity: SearchResult | None) -> list[Rung]:
+    """What the search trained on the classes, in the order of its table; networks with a tutor were not."""
     measured = capacity.measured if capacity and not capacity.tutor else []
-    return list(dict.fromkeys(entry.candidate.rung.name for entry in measured))
+    names = dict.fromkeys(entry.candidate.rung.name for entry in measured)
+    return [room.rung(LabelerSpec.parse(name)) for name in names]
 
 
-def _tops(room: Room) -> list[Rung]:
+def _trained_by_search(context: Context, capacity: SearchResult | None) -> set[str]:
+    """The networks whose whole training is among the search's own seconds."""
+    measured = capacity.measured if capacity and not capacity.tutor else []
+    setup = context.setup
+    return {
+        entry.candidate.rung.name
+        for entry in measured
+        if setup.member_at(entry.candidate.setting.course) == setup.member_recipe
+    }
+
+
+def _tops(room: Room, *, without: Sequence[Rung]) -> list[Rung]:
     """Per family, at the ladder's greater depth, the widest network within the bytes and the teacher's operations."""
     deepest: dict[str, LabelerSpec] = {}
     for spec in ladder(room.shape, room.classes):
         if spec.family not in deepest or spec.depth > deepest[spec.family].depth:
             deepest[spec.family] = spec
     tops = [room.widest(spec) for spec in deepest.values()]
-    return [room.rung(spec) for spec in tops if spec is not None]
+    names = {rung.name for rung in without}
+    return [room.rung(spec) for spec in tops if spec is not None and spec.name not in names]
+
+
+def _screened(context: Context, data: RealDataset, tops: Sequence[Rung]) -> list[Network]:
+    """All of `tops` after a short training; none where that would save nothing."""
+    recipe = context.setup.member_recipe
+    epochs = max(1, round(recipe.epochs * _SCREENING_SHARE))
+    if len(tops) <= _FINALISTS or epochs == recipe.epochs or min(data.shape[1:]) < SHORT_FROM:
+        return []
+    return [network_stage(context, data, rung.name, replace(recipe, epochs=epochs)) for rung in tops]
+
+
+def _finalists(tops: Sequence[Rung], screened: Sequence[Network]) -> list[Rung]:
+    """Those of `tops` worth a whole training; all where none was screened."""
+    if not screened:
+        return list(tops)
+    ranked = sorted(zip(tops, screened, strict=True), key=lambda pair: pair[1].accuracy("val"), reverse=True)
+    return [rung for rung, _ in ranked[:_FINALISTS]]

@@ -23,6 +23,7 @@ from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import prepare
 from flashdd.models.table import default_student, size_of_name
 from flashdd.pipeline.setup import source_options
+from flashdd.report.text import percent_text
 from flashdd.students.from_artifact import artifact_source, fit_from_artifact
 from flashdd.training.classifier import state_on_cpu
 from flashdd.training.engine import Engine
@@ -72,6 +73,7 @@ def train_from_artifact(
             )
             if real is not None:
                 values.append(evaluate(model, *real).accuracy)
+                progress.finish(f"{percent_text(values[-1])} % of the test images")
             if out is not None:
                 files.append(out / f"{file_name(name)}-seed{index}.safetensors")
                 write_atomic(files[-1], save(state_on_cpu(model)))

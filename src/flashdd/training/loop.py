@@ -74,9 +74,12 @@ def fit(
     # one tensor: a small one per step would pin the allocator's large blocks (gigabytes after ten minutes)
     losses = torch.zeros(training.steps - first, device=engine.device)
     clock = _Clock(engine.device, state.seconds)
-    kept_in, kept = (checkpoint if engine.rank == 0 else None), time.monotonic()
+    file = checkpoint if engine.rank == 0 else None
+    kept = time.monotonic()
     for step in range(first, training.steps):
-        if step == first or step in training.visits:  # a visit leaves eval mode; small nets feel the walk
+        if (
+            step == first or step in training.visits
+        ):  # after a visit; a small network feels a walk at every step
             wrapped.train()
         losses[step - first] = _descend(wrapped, optimizer, training, engine, step)
         if average is not None:
@@ -84,10 +87,10 @@ def fit(
         if step + 1 in training.visits:
             with clock.stopped():
                 state.visited.append((step + 1, _visit(training, step + 1, model, average)))
-        if kept_in is not None and time.monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS:
+        if file is not None and time.monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS:
             with clock.stopped():
                 state.seconds = clock.seconds
-                state.save(kept_in, step + 1)
+                state.save(file, step + 1)
             kept = time.monotonic()
         on_step(step + 1)
     with clock.stopped():

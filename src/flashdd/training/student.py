@@ -53,7 +53,7 @@ def fit_student(
     views = ViewMaker(images, protocol.views, seed=augmentation_seed, device=engine.device)
     training = Training(
         steps=protocol.steps,
-        loss=_loss(views, source, protocol, engine, seed, labels),
+        loss=_loss_of_step(views, source, protocol, engine, seed, labels),
         optimizer=_optimizer(model, protocol),
         lr=rate_of(protocol.rate, protocol.lr, protocol.steps, steps_per_epoch=protocol.rate_steps),
         ema=protocol.ema,
@@ -63,7 +63,7 @@ def fit_student(
     return fit(model, training, engine, checkpoint=checkpoint, on_step=on_step)
 
 
-def _loss(
+def _loss_of_step(
     views: ViewMaker,
     source: LabelSource,
     protocol: Protocol,
