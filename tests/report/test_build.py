@@ -126,6 +126,14 @@ def test_the_page_needs_no_network_and_no_script(full_page: str) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_one_image_per_class_is_singular(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    record = json.loads(RECORD.read_bytes())
+    record["images"]["ipc"] = 1
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert "cifar10, 1 image per class, rded" in Page(build(tmp_path)).text
+
+
 def test_the_page_shows_every_piece(full_page: str) -> None:
     page = Page(full_page)
     assert [svg["aria-labelledby"] for svg in page.all("svg")] == [

@@ -19,6 +19,7 @@ from flashdd.pipeline.members import labeler_stage
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult, design_of
 from flashdd.pipeline.setup import Setup
+from flashdd.report.text import counted
 
 _REVISION = 4
 
@@ -40,7 +41,8 @@ def artifact_stage(
         protocol=setup.protocol.to_json(),
         provenance=_provenance(setup, data, capacity),
         figures={},
-        title=setup.config.title or f"{data.name}, {setup.num_images // data.num_classes} images per class",
+        title=setup.config.title
+        or f"{data.name}, {counted(setup.num_images // data.num_classes, 'image')} per class",
     )
 
     def make(work: StageWork) -> dict[str, Any]:

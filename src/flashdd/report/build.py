@@ -107,7 +107,7 @@ def _capacity_svg(record: Record) -> Markup | None:
 
 def _title(record: Record) -> str:
     images = record.images
-    amount = f"{images.ipc} images per class" if images.ipc else f"{images.num_images} images"
+    amount = f"{text.counted(images.ipc, 'image')} per class" if images.ipc else f"{images.num_images} images"
     return f"{record.data.name}, {amount}, {images_words(images.method)}"
 
 
