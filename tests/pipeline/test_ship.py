@@ -105,14 +105,10 @@ def test_a_teacher_of_the_family_is_a_candidate_beside_the_others(
 
 def test_a_teacher_of_a_labeler_s_name_takes_nobody_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """The widest `conv` has the teacher's own operations: it may bear its name, and is trained as members are."""
-    widest = next(name for name, _ in _made(monkeypatch) if name.startswith("conv-3-w") and "ds" not in name)
     runs = _Runs(monkeypatch)
+    runs.found("resnet18")
+    widest = next(name for name, _ in runs.made if LabelerSpec.parse(name).family == "conv")
+    runs.made.clear()
     candidates = runs.found(widest)["candidates"]
     assert [entry["name"] for entry in candidates].count(widest) == 2
     assert (widest, 8) in runs.made
-
-
-def _made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    runs = _Runs(monkeypatch)
-    runs.found("resnet18")
-    return runs.made

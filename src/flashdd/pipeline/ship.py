@@ -14,7 +14,7 @@ from flashdd.core.errors import UnknownNameError
 from flashdd.core.files import folder_bytes
 from flashdd.core.record import ShipFacts
 from flashdd.data.dataset import RealDataset
-from flashdd.labels.flash.capacity import Rung
+from flashdd.labels.flash.capacity import Measured, Rung
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.models.family import LabelerSpec, ladder, shrink_factor
 from flashdd.pipeline.context import Context
@@ -139,20 +139,23 @@ def _teacher_rung(teacher: Network, room: Room) -> Rung | None:
     return rung if rung.bytes <= room.max_bytes else None
 
 
+def _on_classes(capacity: SearchResult | None) -> Sequence[Measured]:
+    """What the search measured of networks that learned the classes: nothing where they have a tutor."""
+    return capacity.measured if capacity and not capacity.tutor else ()
+
+
 def _searched(room: Room, capacity: SearchResult | None) -> list[Rung]:
-    """What the search trained on the classes, in the order of its table; networks with a tutor were not."""
-    measured = capacity.measured if capacity and not capacity.tutor else []
-    names = dict.fromkeys(entry.candidate.rung.name for entry in measured)
+    """What the search trained on the classes, in the order of its table."""
+    names = dict.fromkeys(entry.candidate.rung.name for entry in _on_classes(capacity))
     return [room.rung(LabelerSpec.parse(name)) for name in names]
 
 
 def _trained_by_search(context: Context, capacity: SearchResult | None) -> set[str]:
     """The networks whose whole training is among the search's own seconds."""
-    measured = capacity.measured if capacity and not capacity.tutor else []
     setup = context.setup
     return {
         entry.candidate.rung.name
-        for entry in measured
+        for entry in _on_classes(capacity)
         if setup.member_at(entry.candidate.setting.course) == setup.member_recipe
     }
 
