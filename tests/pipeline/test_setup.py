@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flashdd.core.config import RunConfig
@@ -9,6 +11,7 @@ from flashdd.core.errors import ConfigError, DataError, UsageError
 from flashdd.core.recipe import build_config
 from flashdd.data.sources import SourceFacts
 from flashdd.labels.flash.capacity import Course, default_setting
+from flashdd.models.family import LabelerSpec
 from flashdd.pipeline.families import default_max_macs
 from flashdd.pipeline.setup import Setup, resolve
 
@@ -100,19 +103,22 @@ def test_cutmix_per_batch_is_the_fields_habit_by_name() -> None:
     assert RunConfig().views.mix == "cutmix"
 
 
-def test_fewer_bits_come_with_width_where_bytes_were_the_limit() -> None:
+def test_fewer_bits_come_with_the_width_that_they_pay_for() -> None:
     setup = _resolve(_facts(32, 10), labeler__bits=[8, 4, 2])
     chain = next(chain for family in setup.families for chain in family if chain[0].name == "strided-3-w4")
-    fewer = setup.variants.fewer_bits
-    assert [(rung.name, rung.bits) for rung in fewer(chain[0])] == [("strided-3-w4", 4)]
-    (same, wide) = fewer(chain[-1])
-    assert (same.name, same.bits, wide.bits) == (chain[-1].name, 4, 4)
-    assert same.bytes < chain[-1].bytes
-    assert wide.params > chain[-1].params
-    assert wide.bytes <= setup.budget_bytes
-    assert wide.macs <= setup.max_macs
-    assert [rung.bits for rung in fewer(same)] == [2]
-    assert fewer(fewer(same)[0]) == []
+    fewer, room = setup.variants.fewer_bits, setup.room
+    for rung in (chain[0], chain[-1]):
+        (same, wide) = fewer(rung)
+        assert (same.name, same.bits, wide.bits) == (rung.name, 4, 4)
+        assert same.bytes < rung.bytes
+        assert rung.params < wide.params
+        assert wide.bytes <= rung.bytes
+        assert wide.macs <= setup.max_macs
+        spec = LabelerSpec.parse(wide.name)
+        wider = room.rung(replace(spec, width=spec.width + 1), 4)
+        assert wider.bytes > rung.bytes or wider.macs > setup.max_macs
+        assert {each.bits for each in fewer(same)} == {2}
+        assert fewer(fewer(same)[0]) == []
 
 
 def test_where_operations_are_the_limit_fewer_bits_bring_no_width() -> None:
@@ -187,6 +193,19 @@ def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
     assert lengths(32, teacher__epochs=2, search__teacher_lengths=[0.5, 1.0, 1.2]) == [0.5, 1.0]
     rounded = _resolve(_facts(32, 10), labeler__image_passes=1, search__lengths=[0.5, 1.0, 1.4])
     assert {setting.length for setting in rounded.settings} == {1.0}
+
+
+def test_labelers_may_train_longer_than_the_longest_length_where_lengths_are_tried() -> None:
+    def longer(side: int, **changes: object) -> tuple[tuple[float, ...], int]:
+        setup = _resolve(_facts(side, 10), labeler__max_epochs=8, **changes)
+        return setup.longer, setup.longest_training
+
+    assert longer(16) == ((4.0,), 32)
+    assert longer(15) == ((), 8)
+    assert longer(15, search__longer=[2.0, 3.0]) == ((2.0, 3.0), 24)
+    assert longer(32, search__lengths=[1.0]) == ((), 8)
+    assert longer(32, search__lengths=[0.5, 1.0, 4.0]) == ((), 32)
+    assert longer(32, search__longer=[]) == ((), 8)
 
 
 def test_short_trainings_of_labelers_are_tried_by_default_from_sixteen_pixels_on() -> None:

@@ -20,6 +20,7 @@ SETTINGS = [
     ("labeler.max_macs", 9_000),
     ("labeler.stems", ["strided"]),
     ("labeler.image_passes", 800),
+    ("labeler.bits", [8]),
     ("labeler.refit_steps", 4),
     ("search.temperatures", [2.0, 8.0]),
     ("search.teacher_shifts", [0.0]),

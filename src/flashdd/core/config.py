@@ -133,9 +133,9 @@ class LabelerSection(Section):
     stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
     """the ladders that are climbed; also `conv-ds`, `strided-ds` and `patch-ds`, of depthwise separable blocks, and a
     family of your own as `module:name`"""
-    bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8,), min_length=1)
+    bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8, 4), min_length=1)
     """of the weights, descending, such as [8, 4, 3, 2]: the first while capacity is searched, then fewer as long as
-    students lose nothing"""
+    students lose nothing; [8] for no fewer"""
     tutor: Literal["none", "searched"] | None = None
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
     the training that the search finds to make the best students, where that is a shorter one than its own; by default
@@ -179,6 +179,9 @@ class SearchSection(Section):
     pixels of the shorter side on, an eighth, a quarter and a half as well"""
     teacher_lengths: tuple[float, ...] | None = None
     """the same of the full teacher; by default these and `lengths`"""
+    longer: tuple[float, ...] | None = None
+    """lengths beyond `lengths`, for the choice alone and as long as its students gain: tried if it has the longest of
+    `lengths` and imitates a teacher; by default 4 from 16 pixels on"""
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)
@@ -199,6 +202,15 @@ class SearchSection(Section):
             return None
         if not values or any(value <= 0 for value in values):
             raise ValueError("needs at least one number, all above 0")
+        return values
+
+    @field_validator("longer")
+    @classmethod
+    def _above_one(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and (
+            sorted(set(values)) != list(values) or any(value <= 1 for value in values)
+        ):
+            raise ValueError("needs ascending factors above 1, each once, or none")
         return values
 
     @field_validator("temperatures", "logit_scales")

@@ -89,7 +89,7 @@ def labeler_families(
 def variants_of(config: RunConfig, room: Room) -> Variants:
     """What the rungs of a run may become: of the next smaller number of bits in `labeler.bits`, and ensembles.
 
-    A rung that could not be wider for its bytes comes with the widest network of its shape that fewer bits allow.
+    With fewer bits comes, beside the same network, the widest of its shape in no more bytes than it had.
     """
 
     def fewer_bits(rung: Rung) -> list[Rung]:
@@ -98,8 +98,8 @@ def variants_of(config: RunConfig, room: Room) -> Variants:
             return []
         spec = LabelerSpec.parse(rung.name)
         specs = [spec]
-        if spec.stem in STEMS and room.widest(spec, rung.bits) == spec:
-            wider = room.widest(spec, max(below))
+        if spec.stem in STEMS:
+            wider = replace(room, max_bytes=rung.bytes).widest(spec, max(below))
             if wider is not None and wider != spec:
                 specs.append(wider)
         return [room.rung(each, max(below)) for each in specs]

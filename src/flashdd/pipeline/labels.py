@@ -13,7 +13,8 @@ from flashdd.data.views import ViewMaker
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
 
-_STAGE_REVISION = 2
+LABELS_REVISION = 2
+"""Also part of the key of searches, which keep no labels."""
 
 
 class Labeling(Protocol):
@@ -72,7 +73,7 @@ def labels_stage(
 
     stage = context.local.make(
         "labels",
-        revision=_STAGE_REVISION,
+        revision=LABELS_REVISION,
         config={
             "views": protocol.views.to_json(),
             "epochs": epochs,

@@ -91,7 +91,9 @@ def _proxies(setup: Setup) -> str:
     least = (climbed + varied * turned) * search.seeds + varied * raised
     most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
     most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
-    most += _variants(setup) * max(search.seeds, search.finalist_seeds)
+    most += (_variants(setup) + (len(setup.longer) if setup.tutors else 0)) * max(
+        search.seeds, search.finalist_seeds
+    )
     return f"{least} to {most}"
 
 

@@ -38,7 +38,8 @@ from flashdd.training.normalize import Normalized
 
 _DATA_REVISION = 1
 NETWORK_REVISION = 2
-_TUTOR_REVISION = 1
+TUTOR_REVISION = 1
+"""As LABELS_REVISION, of a tutor's labels of the real images."""
 TUTOR_EPOCHS = 8
 """Views of every real image that tutors label at most; longer trainings see them again. There are 18 of an image that
 moves by a pixel at most and may be mirrored."""
@@ -232,7 +233,7 @@ def tutor_stage(context: Context, tutors: Sequence[Network], recipe: ClassifierR
 
     return context.shared.make(
         f"tutor-{name}",
-        revision=_TUTOR_REVISION,
+        revision=TUTOR_REVISION,
         config={"views": spec.to_json(), "augmentation_seed": seed, "epochs": epochs},
         inputs={**_hashes("network", tutors), "data": data.content_hash},
         build=make,

@@ -28,9 +28,9 @@ from flashdd.labels.flash.capacity import (
 )
 from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.labels import labels_of, labels_stage
+from flashdd.pipeline.labels import LABELS_REVISION, labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
-from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_TEMPERATURE, Network
+from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
 from flashdd.report.text import counted, percent_text
 from flashdd.students.train import StudentTask, train_student
@@ -38,8 +38,8 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_SEARCH_REVISION = 4
-_IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
+_SEARCH_REVISION = 5
+_IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts", "longer"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,7 @@ class _SearchSpace:
     families: Sequence[Sequence[Sequence[Rung]]]
     variants: Variants | None
     settings: Sequence[Setting]
+    longer: Sequence[float]
     prepare: Callable[[Rung, Course], Any]
     labels: Callable[[Rung, Course], Labels]
     accuracy: Callable[[Rung, Course], float]
@@ -92,6 +93,7 @@ def teacher_search(
         families=[[[rung]]],
         variants=None,
         settings=context.setup.teacher_settings,
+        longer=(),  # than its own training, which is a whole one
         prepare=labels,
         labels=labels,
         accuracy=lambda rung, course: teacher(course).accuracy("val"),
@@ -152,6 +154,7 @@ def capacity_search(
         families=context.setup.families,
         variants=context.setup.variants,
         settings=context.setup.settings,
+        longer=context.setup.longer if tutor else (),
         prepare=made,
         labels=labels,
         accuracy=lambda rung, course: made(rung, course).accuracy("val"),
@@ -161,7 +164,7 @@ def capacity_search(
     if tutor:
         networks = tutor.networks(context, data)
         inputs["tutor"] = " ".join(network.stage.hash for network in networks)
-        inputs["imitation"] = f"{TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
+        inputs["imitation"] = f"{TUTOR_REVISION} {TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
     found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
     return replace(found, tutor=tutor)
 
@@ -197,7 +200,9 @@ def _search_stage(
 
     def make(work: StageWork) -> Any:
         proxies = _Proxies(context, data, images, work, name, choices)
-        measured, chosen = search(choices.families, choices.settings, proxies.score, budget, choices.variants)
+        measured, chosen = search(
+            choices.families, choices.settings, proxies.score, budget, choices.variants, choices.longer
+        )
         return {"rows": [_facts(entry, choices) for entry in measured], "chosen": chosen}
 
     stage = context.local.make(
@@ -206,13 +211,14 @@ def _search_stage(
         config={
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
+            "longer": list(choices.longer),
             "search": options.model_dump(mode="json", exclude=_IN_SETTINGS),
             "labeler": _labeler_dials(setup) if choices.variants else None,
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
             "protocol": setup.protocol.to_json(),
             "proxy": [setup.proxy, own_part("model", setup.proxy)],
-            "revisions": [NETWORK_REVISION, MEMBERS_REVISION],
+            "revisions": [NETWORK_REVISION, MEMBERS_REVISION, LABELS_REVISION],
             "seed": setup.config.seed,
             "augmentation_seed": setup.config.views.augmentation_seed,
             "precision": setup.config.precision,

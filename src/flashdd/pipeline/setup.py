@@ -28,6 +28,7 @@ from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
 _SHORT_LENGTHS = (0.125, 0.25, 0.5)
+_LONGER = (4.0,)
 SHORT_FROM = 16
 """Pixels of a side from which trainings so short are tried by default: on digits, 8 pixels, the whole training makes
 the best students."""
@@ -42,7 +43,8 @@ class Setup:
 
     families: per family the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
     in ascending order. variants: what a rung may become within both. foreign: an image set that was made elsewhere.
-    image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher.
+    image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher;
+    longer: lengths beyond these, of a labeler that imitates the teacher.
     """
 
     config: RunConfig
@@ -61,6 +63,7 @@ class Setup:
     families: tuple[tuple[tuple[Rung, ...], ...], ...]
     settings: tuple[Setting, ...]
     teacher_settings: tuple[Setting, ...]
+    longer: tuple[float, ...]
     variants: Variants
     member_recipe: ClassifierRecipe
     teacher_recipe: ClassifierRecipe
@@ -115,7 +118,8 @@ class Setup:
     @property
     def longest_training(self) -> int:
         """Epochs of a labeler's network in the longest course that is searched."""
-        return max(self.member_at(setting.course).epochs for setting in self.settings)
+        settings = [*self.settings, *(replace(self.settings[0], length=length) for length in self.longer)]
+        return max(self.member_at(setting.course).epochs for setting in settings)
 
     @property
     def num_images(self) -> int:
@@ -204,6 +208,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     max_macs = config.labeler.max_macs or default_max_macs(yardstick, budget)
     member_recipe = _member_recipe(config, facts, flip)
     room = Room(shape=shape, classes=classes, max_bytes=budget, max_macs=max_macs)
+    settings = _settings(config, protocol, _labeler_courses(config, shape, member_recipe))
     return Setup(
         config=config,
         facts=facts,
@@ -219,8 +224,9 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         budget_bytes=budget,
         max_macs=max_macs,
         families=labeler_families(config, yardstick, room),
-        settings=_settings(config, protocol, _labeler_courses(config, shape, member_recipe)),
+        settings=settings,
         teacher_settings=_settings(config, protocol, _teacher_courses(config, shape)),
+        longer=_longer(config, shape, settings),
         variants=variants_of(config, room),
         member_recipe=member_recipe,
         teacher_recipe=_recipe(config.teacher, config.teacher.epochs, flip, shape),
@@ -316,6 +322,15 @@ def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
 
 def _short_lengths(shape: Shape) -> tuple[float, ...]:
     return _SHORT_LENGTHS if min(shape[1:]) >= SHORT_FROM else ()
+
+
+def _longer(config: RunConfig, shape: Shape, settings: Sequence[Setting]) -> tuple[float, ...]:
+    """By default none where a single length is to be tried."""
+    lengths = {setting.length for setting in settings}
+    asked = config.search.longer
+    if asked is None:
+        asked = _LONGER if min(shape[1:]) >= SHORT_FROM and len(lengths) > 1 else ()
+    return tuple(length for length in asked if length > max(lengths))
 
 
 def _courses(lengths: Sequence[float], shifts: Sequence[float], epochs: int) -> list[Course]:
