@@ -125,7 +125,7 @@ class LabelerSection(Section):
     image_passes: int = Field(default=400_000, ge=1)
     """length of a candidate's training, in real images seen, rounded to epochs"""
     max_epochs: int = Field(default=60, ge=1)
-    """a small dataset is not repeated more often than this"""
+    """a small dataset is not repeated more often than this, but for `search.lengths` and `search.longer`"""
     batch_size: int = Field(default=128, ge=2)
     """as `teacher.batch_size`"""
     shift: Shift = 1 / 32
@@ -181,7 +181,7 @@ class SearchSection(Section):
     """the same of the full teacher; by default these and `lengths`"""
     longer: tuple[float, ...] | None = None
     """lengths beyond `lengths`, for the choice alone and as long as its students gain: tried if it has the longest of
-    `lengths` and imitates a teacher; by default 4 from 16 pixels on"""
+    `lengths` and imitates a teacher; by default 4 from 16 pixels on, where several lengths are tried"""
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)
@@ -279,9 +279,9 @@ class RegretSection(Section):
     """The grid beside which `scripts/regret` puts the search's choice; nothing else reads it."""
 
     names: Names = ()
-    """labelers of one member, such as `conv-3-w8`; by default every one that the search may choose"""
+    """labelers of one member, at 8 bits, such as `conv-3-w8`; by default every one that the search climbs to"""
     epochs: Counts = ()
-    """lengths of their training; by default those that the search tries"""
+    """lengths of their training; by default those of `search.lengths`"""
     tutors: str = ""
     """whom they imitate, as a scheme's dials say it (`d2-k3`); by default nobody"""
     ipc: Counts = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from flashdd.core.config import RunConfig
@@ -64,7 +65,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         (
             "capacity",
             f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_imitating(setup)}"
-            f"{', their refits and ensembles,' if _variants(setup) else ''} and {_proxies(setup)} proxy students",
+            f"; {_reduced(setup)}{_proxies(setup)} proxy students",
         ),
         ("artifact", "pack images and labeler"),
         (
@@ -91,9 +92,7 @@ def _proxies(setup: Setup) -> str:
     least = (climbed + varied * turned) * search.seeds + varied * raised
     most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
     most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
-    most += (_variants(setup) + (len(setup.longer) if setup.tutors else 0)) * max(
-        search.seeds, search.finalist_seeds
-    )
+    most += (_variants(setup) + len(setup.longer)) * max(search.seeds, search.finalist_seeds)
     return f"{least} to {most}"
 
 
@@ -116,7 +115,20 @@ def _imitating(setup: Setup) -> str:
         return ""
     if count > 1:
         whom = f"the mean of {count} {whom} ({count - 1} of them trained for it)"
-    return f", which imitate {whom} in the training that its search chooses, where that is a short one,"
+    return f", which imitate {whom} in the training that its search chooses, where that is a short one"
+
+
+def _reduced(setup: Setup) -> str:
+    """What is made of the choice alone, before "; "."""
+    labeler, courses = setup.config.labeler, [replace(setup.published.course, length=n) for n in setup.longer]
+    epochs = [setup.member_at(course).epochs for course in courses]
+    parts = [
+        f"trainings of up to {counted(max(epochs), 'epoch')}" if epochs else "",
+        f"refits to {labeler.bits[-1]} bits" if len(labeler.bits) > 1 else "",
+        f"ensembles of up to {labeler.max_members}" if labeler.max_members > 1 else "",
+    ]
+    told = [part for part in parts if part]
+    return f"of the choice {' and '.join(told)}; " if told else ""
 
 
 def _training(setup: Setup, recipe: ClassifierRecipe) -> str:

@@ -39,7 +39,7 @@ from flashdd.training.normalize import Normalized
 _DATA_REVISION = 1
 NETWORK_REVISION = 2
 TUTOR_REVISION = 1
-"""As LABELS_REVISION, of a tutor's labels of the real images."""
+"""As LABELS_REVISION, of a tutor's labels of the real images; whoever raises it raises NETWORK_REVISION, too."""
 TUTOR_EPOCHS = 8
 """Views of every real image that tutors label at most; longer trainings see them again. There are 18 of an image that
 moves by a pixel at most and may be mirrored."""

@@ -154,7 +154,7 @@ def capacity_search(
         families=context.setup.families,
         variants=context.setup.variants,
         settings=context.setup.settings,
-        longer=context.setup.longer if tutor else (),
+        longer=context.setup.longer if tutor else (),  # its search may have found the whole training best
         prepare=made,
         labels=labels,
         accuracy=lambda rung, course: made(rung, course).accuracy("val"),

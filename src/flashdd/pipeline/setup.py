@@ -43,8 +43,7 @@ class Setup:
 
     families: per family the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
     in ascending order. variants: what a rung may become within both. foreign: an image set that was made elsewhere.
-    image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher;
-    longer: lengths beyond these, of a labeler that imitates the teacher.
+    image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher.
     """
 
     config: RunConfig
@@ -63,7 +62,6 @@ class Setup:
     families: tuple[tuple[tuple[Rung, ...], ...], ...]
     settings: tuple[Setting, ...]
     teacher_settings: tuple[Setting, ...]
-    longer: tuple[float, ...]
     variants: Variants
     member_recipe: ClassifierRecipe
     teacher_recipe: ClassifierRecipe
@@ -117,9 +115,20 @@ class Setup:
 
     @property
     def longest_training(self) -> int:
-        """Epochs of a labeler's network in the longest course that is searched."""
-        settings = [*self.settings, *(replace(self.settings[0], length=length) for length in self.longer)]
-        return max(self.member_at(setting.course).epochs for setting in settings)
+        """Epochs of a labeler's network in the longest course of `settings`."""
+        return max(self.member_at(setting.course).epochs for setting in self.settings)
+
+    @property
+    def longer(self) -> tuple[float, ...]:
+        """Lengths beyond those of `settings`, of a labeler that imitates a teacher, each of more epochs than the one
+        before; by default none where a single length is tried."""
+        whole, asked = self.member_recipe.epochs, self.config.search.longer
+        if asked is None:
+            several = len({setting.length for setting in self.settings}) > 1
+            asked = _LONGER if several and min(self.facts.shape[1:]) >= SHORT_FROM else ()
+        beyond = {_epochs(whole, length): length for length in asked}
+        found = [length for epochs, length in beyond.items() if epochs > self.longest_training]
+        return tuple(sorted(found)) if self.tutors else ()
 
     @property
     def num_images(self) -> int:
@@ -208,7 +217,6 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     max_macs = config.labeler.max_macs or default_max_macs(yardstick, budget)
     member_recipe = _member_recipe(config, facts, flip)
     room = Room(shape=shape, classes=classes, max_bytes=budget, max_macs=max_macs)
-    settings = _settings(config, protocol, _labeler_courses(config, shape, member_recipe))
     return Setup(
         config=config,
         facts=facts,
@@ -224,9 +232,8 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         budget_bytes=budget,
         max_macs=max_macs,
         families=labeler_families(config, yardstick, room),
-        settings=settings,
+        settings=_settings(config, protocol, _labeler_courses(config, shape, member_recipe)),
         teacher_settings=_settings(config, protocol, _teacher_courses(config, shape)),
-        longer=_longer(config, shape, settings),
         variants=variants_of(config, room),
         member_recipe=member_recipe,
         teacher_recipe=_recipe(config.teacher, config.teacher.epochs, flip, shape),
@@ -322,15 +329,6 @@ def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
 
 def _short_lengths(shape: Shape) -> tuple[float, ...]:
     return _SHORT_LENGTHS if min(shape[1:]) >= SHORT_FROM else ()
-
-
-def _longer(config: RunConfig, shape: Shape, settings: Sequence[Setting]) -> tuple[float, ...]:
-    """By default none where a single length is to be tried."""
-    lengths = {setting.length for setting in settings}
-    asked = config.search.longer
-    if asked is None:
-        asked = _LONGER if min(shape[1:]) >= SHORT_FROM and len(lengths) > 1 else ()
-    return tuple(length for length in asked if length > max(lengths))
 
 
 def _courses(lengths: Sequence[float], shifts: Sequence[float], epochs: int) -> list[Course]:

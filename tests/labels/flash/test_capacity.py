@@ -310,6 +310,13 @@ def test_fewer_bits_may_be_spent_on_width() -> None:
     assert ("a8", 4) in {(r.name, r.bits) for r in tried}
 
 
+def test_width_that_gains_nothing_is_no_way_to_fewer_bytes() -> None:
+    """The wide rung of 4 bits has 7 bytes instead of 8 and is within one standard error, but below and slower."""
+    tried, rung = _chosen({4: 0.0505}, {}, _variants(max_bytes=8, bits=(8, 4), wider=15))
+    assert ("wide15", 7) in {(r.name, r.bytes) for r in tried}
+    assert (rung.name, rung.bits) == ("a8", 8)
+
+
 def test_members_are_doubled_until_they_bring_no_gain() -> None:
     gain = {2: 0.04, 4: 0.08, 8: 0.07}
     tried, rung = _chosen({}, gain, _variants(max_bytes=1000, bits=(8,)))

@@ -138,7 +138,7 @@ def search(
     6. Train longer: a choice of the longest length is measured at the next of `longer` with `finalist_seeds`, too, and
        so on, for as long as that becomes the choice. All candidates at such lengths would cost more than they bring.
     7. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
-       again, for as long as one of them becomes the choice.
+       again, without those of another network that are not above the choice, for as long as one of them becomes it.
     8. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
@@ -200,10 +200,12 @@ def _with_fewer_bits(
     chosen: Measured, raised: list[Measured], measure: Callable[[Candidate], Measured], variants: Variants
 ) -> Measured:
     while rungs := variants.fewer_bits(chosen.candidate.rung):
-        candidates = [Candidate(rung=rung, setting=chosen.candidate.setting) for rung in rungs]
-        raised += [measure(candidate) for candidate in candidates]
+        reduced = [measure(replace(chosen.candidate, rung=rung)) for rung in rungs]
+        name = chosen.candidate.rung.name
+        # another network has to gain: it computes more
+        raised += [e for e in reduced if e.candidate.rung.name == name or e.mean > chosen.mean]
         chosen = choose(raised)
-        if chosen.candidate not in candidates:
+        if chosen not in reduced:
             break
     return chosen
 
