@@ -33,24 +33,7 @@ def label(
     labeler's own, on test), "tutor" (as in a record, where there is one), "notes"}. Raises UsageError where no path is
     given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on from them.
     """
-    method = config.images.method
-    if (
-        method not in METHODS
-        and not is_plugin("image method", method)
-        and not Path(method).expanduser().exists()
-    ):
-        raise DataError(
-            f"no such file or folder: {method}; flashdd label wants the path of images that exist."
-        )
-    if not resolve(config, check_source(source_options(config))).foreign:
-        raise UsageError(
-            f"flashdd label wants images that exist: give their path, not the method '{method}' (flashdd "
-            "distill makes images, flashdd run everything)."
-        )
-    if (Path(out) / "record.json").exists():
-        raise OutputError(
-            f"{out} holds a finished run, whose record and artifact belong together: choose another folder with --out."
-        )
+    _check_wanted(config, Path(out))
     with started(config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
         teacher = teacher_network(context, data)
@@ -78,3 +61,24 @@ def label(
             **tutor_facts(setup, capacity),
             "notes": [*notes, *caveats(context, data, ()), *unimitated(setup, tutor)],
         }
+
+
+def _check_wanted(config: RunConfig, out: Path) -> None:
+    method = config.images.method
+    if (
+        method not in METHODS
+        and not is_plugin("image method", method)
+        and not Path(method).expanduser().exists()
+    ):
+        raise DataError(
+            f"no such file or folder: {method}; flashdd label wants the path of images that exist."
+        )
+    if not resolve(config, check_source(source_options(config))).foreign:
+        raise UsageError(
+            f"flashdd label wants images that exist: give their path, not the method '{method}' (flashdd "
+            "distill makes images, flashdd run everything)."
+        )
+    if (out / "record.json").exists():
+        raise OutputError(
+            f"{out} holds a finished run, whose record and artifact belong together: choose another folder with --out."
+        )
