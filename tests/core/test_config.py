@@ -40,7 +40,6 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
             {"search": {"teacher_shifts": [0.6]}},
             r"search.teacher_shifts.0: got 0.6; input should be less than",
         ),
-        ({"search": {"longer": [1.0]}}, r"search.longer: got \[1.0\]; needs ascending factors above 1"),
         ({"labeler": {"bits": [4, 8]}}, r"labeler.bits: got \[4, 8\]; needs descending"),
         ({"labeler": {"bits": 4}}, r"labeler.bits: got 4; expected a list, such as labeler.bits=\[4\]\."),
         (

@@ -195,21 +195,6 @@ def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
     assert {setting.length for setting in rounded.settings} == {1.0}
 
 
-def test_labelers_may_train_longer_than_the_longest_length_where_lengths_are_tried() -> None:
-    def longer(side: int, **changes: object) -> tuple[float, ...]:
-        return _resolve(_facts(side, 10), labeler__max_epochs=8, **changes).longer
-
-    assert longer(16) == (4.0,)
-    assert longer(15) == ()
-    tiny = {"labeler__tutor": "searched", "search__teacher_lengths": [0.5, 1.0]}
-    assert longer(15, search__longer=[2.0, 3.0], **tiny) == (2.0, 3.0)
-    assert longer(15, search__longer=[2.0, 3.0]) == ()  # nobody is imitated
-    assert longer(32, search__longer=[1.05, 1.2, 1.24, 4.0]) == (1.24, 4.0)  # 8, 10, 10 and 32 epochs
-    assert longer(32, search__lengths=[1.0]) == ()
-    assert longer(32, search__lengths=[0.5, 1.0, 4.0]) == ()
-    assert longer(32, search__longer=[]) == ()
-
-
 def test_short_trainings_of_labelers_are_tried_by_default_from_sixteen_pixels_on() -> None:
     def epochs(side: int, **changes: object) -> list[int]:
         setup = _resolve(_facts(side, 10), labeler__max_epochs=8, **changes)

@@ -125,7 +125,7 @@ class LabelerSection(Section):
     image_passes: int = Field(default=400_000, ge=1)
     """length of a candidate's training, in real images seen, rounded to epochs"""
     max_epochs: int = Field(default=60, ge=1)
-    """a small dataset is not repeated more often than this, but for `search.lengths` and `search.longer`"""
+    """a small dataset is not repeated more often than this, but for `search.lengths`"""
     batch_size: int = Field(default=128, ge=2)
     """as `teacher.batch_size`"""
     shift: Shift = 1 / 32
@@ -179,9 +179,6 @@ class SearchSection(Section):
     pixels of the shorter side on, an eighth, a quarter and a half as well"""
     teacher_lengths: tuple[float, ...] | None = None
     """the same of the full teacher; by default these and `lengths`"""
-    longer: tuple[float, ...] | None = None
-    """lengths beyond `lengths`, for the choice alone and as long as its students gain: tried if it has the longest of
-    `lengths` and imitates a teacher; by default 4 from 16 pixels on, where several lengths are tried"""
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)
@@ -202,15 +199,6 @@ class SearchSection(Section):
             return None
         if not values or any(value <= 0 for value in values):
             raise ValueError("needs at least one number, all above 0")
-        return values
-
-    @field_validator("longer")
-    @classmethod
-    def _above_one(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if values is not None and (
-            sorted(set(values)) != list(values) or any(value <= 1 for value in values)
-        ):
-            raise ValueError("needs ascending factors above 1, each once, or none")
         return values
 
     @field_validator("temperatures", "logit_scales")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from flashdd.core.config import RunConfig
@@ -92,7 +91,7 @@ def _proxies(setup: Setup) -> str:
     least = (climbed + varied * turned) * search.seeds + varied * raised
     most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
     most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
-    most += (_variants(setup) + len(setup.longer)) * max(search.seeds, search.finalist_seeds)
+    most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     return f"{least} to {most}"
 
 
@@ -120,10 +119,8 @@ def _imitating(setup: Setup) -> str:
 
 def _reduced(setup: Setup) -> str:
     """What is made of the choice alone, before "; "."""
-    labeler, courses = setup.config.labeler, [replace(setup.published.course, length=n) for n in setup.longer]
-    epochs = [setup.member_at(course).epochs for course in courses]
+    labeler = setup.config.labeler
     parts = [
-        f"trainings of up to {counted(max(epochs), 'epoch')}" if epochs else "",
         f"refits to {labeler.bits[-1]} bits" if len(labeler.bits) > 1 else "",
         f"ensembles of up to {labeler.max_members}" if labeler.max_members > 1 else "",
     ]

@@ -134,7 +134,6 @@ def resolved_config(setup: Setup, data: RealDataset) -> dict[str, Any]:
         "member_recipe": setup.member_recipe.to_json(),
         "teacher_recipe": setup.teacher_recipe.to_json(),
         "lengths": sorted({setting.length for setting in setup.settings}),
-        "longer": list(setup.longer),
         "teacher_lengths": sorted({setting.length for setting in setup.teacher_settings}),
         "teacher_shifts": sorted({setting.shift for setting in setup.teacher_settings}),
     }

@@ -39,7 +39,7 @@ from flashdd.training.source import LabelSource
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
 _SEARCH_REVISION = 5
-_IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts", "longer"}
+_IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,6 @@ class _SearchSpace:
     families: Sequence[Sequence[Sequence[Rung]]]
     variants: Variants | None
     settings: Sequence[Setting]
-    longer: Sequence[float]
     prepare: Callable[[Rung, Course], Any]
     labels: Callable[[Rung, Course], Labels]
     accuracy: Callable[[Rung, Course], float]
@@ -93,7 +92,6 @@ def teacher_search(
         families=[[[rung]]],
         variants=None,
         settings=context.setup.teacher_settings,
-        longer=(),  # than its own training, which is a whole one
         prepare=labels,
         labels=labels,
         accuracy=lambda rung, course: teacher(course).accuracy("val"),
@@ -154,7 +152,6 @@ def capacity_search(
         families=context.setup.families,
         variants=context.setup.variants,
         settings=context.setup.settings,
-        longer=context.setup.longer if tutor else (),  # its search may have found the whole training best
         prepare=made,
         labels=labels,
         accuracy=lambda rung, course: made(rung, course).accuracy("val"),
@@ -200,9 +197,7 @@ def _search_stage(
 
     def make(work: StageWork) -> Any:
         proxies = _Proxies(context, data, images, work, name, choices)
-        measured, chosen = search(
-            choices.families, choices.settings, proxies.score, budget, choices.variants, choices.longer
-        )
+        measured, chosen = search(choices.families, choices.settings, proxies.score, budget, choices.variants)
         return {"rows": [_facts(entry, choices) for entry in measured], "chosen": chosen}
 
     stage = context.local.make(
@@ -211,7 +206,6 @@ def _search_stage(
         config={
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
-            "longer": list(choices.longer),
             "search": options.model_dump(mode="json", exclude=_IN_SETTINGS),
             "labeler": _labeler_dials(setup) if choices.variants else None,
             "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,

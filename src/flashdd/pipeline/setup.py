@@ -28,7 +28,6 @@ from flashdd.training.protocols import Protocol, resolve_protocol
 
 PUBLISHED_TEMPERATURE = 20.0
 _SHORT_LENGTHS = (0.125, 0.25, 0.5)
-_LONGER = (4.0,)
 SHORT_FROM = 16
 """Pixels of a side from which trainings so short are tried by default: on digits, 8 pixels, the whole training makes
 the best students."""
@@ -115,20 +114,8 @@ class Setup:
 
     @property
     def longest_training(self) -> int:
-        """Epochs of a labeler's network in the longest course of `settings`."""
+        """Epochs of a labeler's network in the longest course that is searched."""
         return max(self.member_at(setting.course).epochs for setting in self.settings)
-
-    @property
-    def longer(self) -> tuple[float, ...]:
-        """Lengths beyond those of `settings`, of a labeler that imitates a teacher, each of more epochs than the one
-        before; by default none where a single length is tried."""
-        whole, asked = self.member_recipe.epochs, self.config.search.longer
-        if asked is None:
-            several = len({setting.length for setting in self.settings}) > 1
-            asked = _LONGER if several and min(self.facts.shape[1:]) >= SHORT_FROM else ()
-        beyond = {_epochs(whole, length): length for length in asked}
-        found = [length for epochs, length in beyond.items() if epochs > self.longest_training]
-        return tuple(sorted(found)) if self.tutors else ()
 
     @property
     def num_images(self) -> int:

@@ -143,52 +143,6 @@ def test_a_family_that_leads_at_another_length_is_climbed_again_there() -> None:
     assert len(score.calls) == len(set(score.calls))
 
 
-@pytest.mark.parametrize(
-    ("gains", "tried", "chosen"),
-    [
-        ((0.05, 0.08), [4.0, 16.0], 16.0),
-        ((0.05, 0.04), [4.0, 16.0], 4.0),
-        ((-0.01, 0.2), [4.0], 1.0),  # a loss ends it
-    ],
-)
-def test_the_choice_trains_longer_as_long_as_it_gains(
-    gains: tuple[float, float], tried: list[float], chosen: float
-) -> None:
-    """The choice alone, with as many seeds as finalists."""
-    scores = Scores(
-        {"a1": 0.4, "a2": 0.5, "a3": 0.45},
-        {_at(0.5): -0.02, _at(4.0): gains[0], _at(16.0): gains[1]},
-    )
-    settings = [_at(0.5), _at(1.0)]
-    measured, index = search([[_chain("a", 1, 2, 3)]], settings, scores, BUDGET, longer=[4.0, 16.0])
-    beyond = [(name, at.length, seed) for name, at, seed in scores.calls if at.length > 1]
-    assert beyond == [("a2", length, seed) for length in tried for seed in range(5)]
-    choice = measured[index].candidate
-    assert (choice.rung.name, choice.setting.length) == ("a2", chosen)
-
-
-def test_a_choice_of_a_short_training_is_not_trained_longer() -> None:
-    scores = Scores({"a1": 0.4}, {_at(0.5): 0.02, _at(4.0): 0.1})
-    measured, index = search([[_chain("a", 1)]], [_at(0.5), _at(1.0)], scores, BUDGET, longer=[4.0])
-    assert measured[index].candidate.setting == _at(0.5)
-    assert {at.length for _, at, _ in scores.calls} == {0.5, 1.0}
-
-
-def test_bits_are_those_of_the_longer_training() -> None:
-    def score(candidate: Candidate, seed: int) -> float:
-        return 0.5 + 0.1 * (candidate.setting.length == 4.0) + 0.01 * seed
-
-    variants = _variants(max_bytes=8, bits=(8, 4))
-    measured, index = search([[_chain("a", 8)]], [DEFAULT], score, BUDGET, variants, [4.0])
-    choice = measured[index].candidate
-    assert (choice.rung.bits, choice.setting.length) == (4, 4.0)
-    assert {(e.candidate.rung.bits, e.candidate.setting.length) for e in measured} == {
-        (8, 1.0),
-        (8, 4.0),
-        (4, 4.0),
-    }
-
-
 def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:
     score = Scores({"a1": 0.5, "a2": 0.6, "a3": 0.7})
     measured, chosen = search([[_chain("a", 1, 2, 3)]], SETTINGS, score, BUDGET)

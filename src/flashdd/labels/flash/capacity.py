@@ -118,12 +118,10 @@ def search(
     score: Score,
     budget: SearchBudget,
     variants: Variants | None = None,
-    longer: Sequence[float] = (),
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
-    families: of every family its chains of ascending capacity, the deepest first; longer: lengths beyond those of
-    `settings`, ascending.
+    families: of every family its chains of ascending capacity, the deepest first.
 
     1. Climb the first chain of every family at the default setting, until `patience` rungs bring no gain; then the
        other chains of the family that leads.
@@ -135,11 +133,9 @@ def search(
     4. Choose the smallest capacity within one standard error of the best.
     5. Descend: raise the next smaller rung, at its best setting, to `finalist_seeds` too, and choose again, for as long
        as it becomes the choice. Two seeds make no finalist of a rung a little behind; five may show it to be as good.
-    6. Train longer: a choice of the longest length is measured at the next of `longer` with `finalist_seeds`, too, and
-       so on, for as long as that becomes the choice. All candidates at such lengths would cost more than they bring.
-    7. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
+    6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again, without those of another network that are not above the choice, for as long as one of them becomes it.
-    8. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
+    7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
     """
@@ -171,29 +167,11 @@ def search(
         if chosen.candidate != candidate:
             break
     final = partial(measure, seeds=seeds)
-    if chosen.candidate.setting.length == max(setting.length for setting in settings):
-        chosen = _trained_longer(chosen, raised, final, longer)
     if variants is not None:
         chosen = _with_fewer_bits(chosen, raised, final, variants)
         chosen = _with_more_members(chosen, final, variants)
     table = sorted(measured.values(), key=_order)
     return table, table.index(chosen)
-
-
-def _trained_longer(
-    chosen: Measured,
-    raised: list[Measured],
-    measure: Callable[[Candidate], Measured],
-    longer: Sequence[float],
-) -> Measured:
-    for length in longer:
-        setting = replace(chosen.candidate.setting, length=length)
-        candidate = Candidate(rung=chosen.candidate.rung, setting=setting)
-        raised.append(measure(candidate))
-        chosen = choose(raised)
-        if chosen.candidate != candidate:
-            break
-    return chosen
 
 
 def _with_fewer_bits(
@@ -203,7 +181,9 @@ def _with_fewer_bits(
         reduced = [measure(replace(chosen.candidate, rung=rung)) for rung in rungs]
         name = chosen.candidate.rung.name
         # another network has to gain: it computes more
-        raised += [e for e in reduced if e.candidate.rung.name == name or e.mean > chosen.mean]
+        raised += [
+            entry for entry in reduced if entry.candidate.rung.name == name or entry.mean > chosen.mean
+        ]
         chosen = choose(raised)
         if chosen not in reduced:
             break
