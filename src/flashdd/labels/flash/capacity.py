@@ -166,8 +166,8 @@ def search(
         chosen = choose(raised)
         if chosen.candidate != candidate:
             break
-    final = partial(measure, seeds=seeds)
     if variants is not None:
+        final = partial(measure, seeds=seeds)
         chosen = _with_fewer_bits(chosen, raised, final, variants)
         chosen = _with_more_members(chosen, final, variants)
     table = sorted(measured.values(), key=_order)
