@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,8 @@ def _two_layers(scheme: str) -> str:
     """The scheme's network, as deep as 8 pixels carry it; entropies, ranks and epochs that three classes and few steps
     have."""
     networks = scheme.replace("-3-w", "-2-w").replace("w64", "w12").replace("w48", "w12")
-    return (
-        networks.replace("h2.19", "h1.05").replace("-c4", "-c1").replace("@r8", "@r2").replace("-e24", "-e2")
-    )
+    short = re.sub(r"(bit-e\d)\d+", r"\1", networks)
+    return short.replace("h2.19", "h1.05").replace("-c4", "-c1").replace("@r8", "@r2")
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)

@@ -96,8 +96,10 @@ def test_packed_labelers_and_ensembles_are_no_float_networks() -> None:
     hard = ROWS[0].accuracy.mean
     assert areas(rows)["packed"] == area([(4_000, 0.4)], hard)
     assert areas(rows)["packed-ensemble"] == area([(8_000, 0.5), (6_000, 0.45)], hard)
+    ours = areas([*rows, ROWS[1]])["any labelers"]
+    assert ours == area([(4_000, 0.4), (8_000, 0.5), (6_000, 0.45), (8_874, 0.55)], hard)
     shown = _view("Efficiency of use", rows)["family"]
-    assert set(shown) == {"networks (float32)", "packed labelers", "packed ensembles"}
+    assert set(shown) == {"networks (float32)", "packed labelers", "packed ensembles", "any labelers"}
 
 
 def test_the_best_within_some_bytes_is_that_of_a_loop() -> None:

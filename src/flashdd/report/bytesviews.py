@@ -35,6 +35,7 @@ SIZES = (4_000, 16_000, 64_000, 256_000, 1_000_000)
 """Bytes that a reader may look at beside the labeler's own."""
 WITHIN = 0.01
 """Equal accuracy: so much below the full teacher's mean at most, a fraction (one point)."""
+LABELERS = ("labeler", "packed", "packed-ensemble")
 STORED = ("static", "stored", "lpld", "lpqld", "hald", "lowrank", "vq")
 _TOO_FEW = 2
 """Seeds; their t-interval has 12.7 standard errors a side."""
@@ -194,7 +195,7 @@ def families(rows: Sequence[ComparedRow]) -> dict[str, list[ComparedRow]]:
 
 
 def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
-    """`efficiency.area` of every family with label bytes, and of `any stored labels` where there are several.
+    """`efficiency.area` of every family with label bytes, and of all stored labels and all labelers where several are.
 
     Labelers, and networks with a number of bits, count by their packed bytes, other networks by their float32 files.
     Empty without a row of hard labels, which says what no bytes give.
@@ -203,9 +204,9 @@ def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
     if hard is None:
         return {}
     grouped = {name: members for name, members in families(rows).items() if name != "hard"}
-    stored = [name for name in grouped if name in STORED]
-    if len(stored) > 1:
-        grouped["any stored labels"] = [row for name in stored for row in grouped[name]]
+    for words, several in (("any stored labels", STORED), ("any labelers", LABELERS)):
+        if len(names := [name for name in grouped if name in several]) > 1:
+            grouped[words] = [row for name in names for row in grouped[name]]
     return {
         name: area([(row.label_bytes, row.accuracy.mean) for row in members], hard)
         for name, members in grouped.items()
