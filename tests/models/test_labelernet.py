@@ -14,8 +14,8 @@ from flashdd.models.table import build
 SHAPE = (3, 16, 16)
 
 
-def _net(name: str, seed: int = 0) -> LabelerNet:
-    net = build(name, num_classes=5, shape=SHAPE, seed=seed)
+def _net(name: str, seed: int = 0, num_classes: int = 5) -> LabelerNet:
+    net = build(name, num_classes=num_classes, shape=SHAPE, seed=seed)
     assert isinstance(net, LabelerNet)
     return net
 
@@ -52,9 +52,14 @@ def test_the_average_head_reads_the_mean_of_each_channel() -> None:
         torch.testing.assert_close(net(_images()), expected)
 
 
-@pytest.mark.parametrize("option", ["", "-gap"])
-def test_a_head_of_full_rank_is_the_whole_head(option: str) -> None:
-    whole, low = _net(f"conv-2-w6{option}").eval(), _net(f"conv-2-w6{option}-r5").eval()
+@pytest.mark.parametrize(
+    ("option", "num_classes", "rank"),
+    [("", 5, 5), ("-gap", 5, 5), ("", 100, 96), ("-gap", 100, 6), ("", 1000, 96), ("-gap", 1000, 6)],
+)
+def test_a_head_of_full_rank_is_the_whole_head(option: str, num_classes: int, rank: int) -> None:
+    """96 features of 6 channels on 4 x 4 cells, or their averages."""
+    whole = _net(f"conv-2-w6{option}", num_classes=num_classes).eval()
+    low = _net(f"conv-2-w6{option}-r{rank}", num_classes=num_classes).eval()
     assert isinstance(low.project, nn.Linear)
     u, s, v = torch.linalg.svd(whole.head.weight.detach(), full_matrices=False)
     state = {**whole.state_dict(), "project.weight": s.diag() @ v, "head.weight": u}

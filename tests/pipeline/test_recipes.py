@@ -86,7 +86,7 @@ def _two_layers(scheme: str) -> str:
     have."""
     networks = scheme.replace("-3-w", "-2-w").replace("w64", "w12").replace("w48", "w12")
     short = re.sub(r"(bit-e\d)\d+", r"\1", networks)
-    return short.replace("h2.19", "h1.05").replace("-c4", "-c1").replace("@r8", "@r2")
+    return short.replace("h2.19", "h1.05").replace("-c4", "-c1").replace("@r8", "@r2").replace("-r4", "-r2")
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)

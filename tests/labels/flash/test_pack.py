@@ -26,6 +26,8 @@ from flashdd.labels.flash.pack import (
 from flashdd.labels.flash.plan import Measurement, plan
 from flashdd.labels.flash.quantize import BITS
 from flashdd.models.family import LabelerSpec, spec_layers
+from flashdd.models.labelernet import LabelerNet
+from flashdd.models.table import build
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -275,25 +277,62 @@ def test_a_header_beyond_reason_is_refused_before_it_is_read() -> None:
         parse_labeler(len(header).to_bytes(8, "little") + header, "l")
 
 
-@pytest.mark.parametrize("bits", [8, 3])
+@pytest.mark.parametrize("num_classes", [100, 1000])
+def test_a_low_rank_head_of_many_classes_is_smaller_and_keeps_its_function(num_classes: int) -> None:
+    """The file of a rank of 4 instead of 24 holds 20 rows of 24 weights and of `num_classes` fewer."""
+
+    def labeler(name: str) -> Labeler:
+        spec = LabelerSpec.parse(name)
+        net = build(name, num_classes=num_classes, shape=SHAPE, seed=0)
+        assert isinstance(net, LabelerNet)
+        member = quantize_member(net.eval(), spec, SHAPE, num_classes, bits=8)
+        return make_labeler([member], num_classes=num_classes)
+
+    low, full = (labeler_bytes(labeler(f"conv-2-w24-gap-r{rank}")) for rank in (4, 24))
+    saved = 20 * (24 + num_classes) + 20 * 2  # and a scale of two bytes for each row of the projection
+    assert len(full) - len(low) == pytest.approx(saved, abs=16)  # the header is padded
+    net = build("conv-2-w24-gap-r4", num_classes=num_classes, shape=SHAPE, seed=0).eval()
+    with torch.no_grad():
+        found, expected = parse_labeler(low, "l").logits_of(pixels()), net(normalized())
+    assert found.shape == (6, num_classes)
+    assert float((found - expected).norm() / expected.norm()) < 0.02
+
+
+def _files(bits: int) -> list[bytes]:
+    """One of every layout, of a chain, and of two members of different bits."""
+    names = [*NAMES, "chain-4k5s2-6k3m-gap"]
+    mixed = make_labeler([make_member("conv-2-w4", bits=bits), make_member("conv-2-w6-gap-r3")])
+    alone = [make_labeler([make_member(name, bits=bits)]) for name in names]
+    return [labeler_bytes(labeler) for labeler in (mixed, *alone)]
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_file_cut_anywhere_is_refused(bits: int) -> None:
+    for data in _files(bits):
+        for length in range(len(data)):
+            with pytest.raises(ArtifactError):
+                parse_labeler(data[:length], "l")
+
+
+@pytest.mark.parametrize("bits", BITS)
 def test_hostile_bytes_end_in_an_error_of_ours_or_a_labeler(bits: int) -> None:
-    data = labeler_bytes(make_labeler([make_member("conv-2-w4", bits=bits), make_member("conv-2-w6-gap-r3")]))
-    header = 8 + int.from_bytes(data[:8], "little")
     dice = random.Random(0)
-    cases = [data[:n] for n in (0, 1, 7, 8, 9, 100, len(data) - 1)] + [data + b"\0", b"PK\x03\x04" * 50]
-    for _ in range(300):
-        broken = bytearray(data)
-        for _ in range(dice.choice([1, 1, 4])):
-            broken[dice.randrange(len(data) if dice.random() < 0.3 else header)] = dice.randrange(256)
-        cases.append(bytes(broken))
-    refused = 0
-    for case in cases:
-        with contextlib.suppress(ArtifactError):  # any other exception fails the test
-            again = labeler_bytes(parse_labeler(case, "l"))
-            assert again[-len(data) + header :] == case[-len(data) + header :]
-            refused -= 1
-        refused += 1
-    assert refused >= 150
+    for data in _files(bits):
+        header = 8 + int.from_bytes(data[:8], "little")
+        cases = [data + b"\0", b"PK\x03\x04" * 50]
+        for _ in range(100):
+            broken = bytearray(data)
+            for _ in range(dice.choice([1, 1, 4])):
+                broken[dice.randrange(len(data) if dice.random() < 0.3 else header)] = dice.randrange(256)
+            cases.append(bytes(broken))
+        refused = 0
+        for case in cases:
+            with contextlib.suppress(ArtifactError):  # any other exception fails the test
+                again = labeler_bytes(parse_labeler(case, "l"))
+                assert again[-len(data) + header :] == case[-len(data) + header :]
+                refused -= 1
+            refused += 1
+        assert refused >= 50
 
 
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
