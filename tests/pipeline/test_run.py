@@ -338,6 +338,31 @@ def test_where_no_row_has_the_searched_teacher_a_note_says_so(
         assert any("training length was not searched" in note for note in notes) == told
 
 
+@pytest.mark.parametrize(
+    ("changes", "schemes", "dial"),
+    [
+        ({"search__temperatures": [4.0]}, {"teacher@searched"}, "search.temperatures"),
+        ({"search__temperatures": [4.0, 1.0]}, {"teacher@searched"}, None),
+        ({"search__temperatures": [4.0]}, {"teacher@published"}, None),
+        ({"protocol__name": "rded", "search__logit_scales": [1.0]}, {"stored@4bit"}, "search.logit_scales"),
+        ({"protocol__name": "rded", "search__logit_scales": [1.0, 2.0]}, {"stored@4bit"}, None),
+    ],
+)
+def test_where_one_temperature_was_tried_a_note_says_so(
+    changes: dict[str, Any],
+    schemes: set[str],
+    dial: str | None,
+    finished: tuple[Path, Record],
+    tmp_path: Path,
+) -> None:
+    config, cache = tiny_config(**changes), finished[0].parent / "cache"
+    with started(config, tmp_path / "out", cache=cache, progress=None) as (context, data):
+        told = [
+            note for note in caveats(context, data, schemes) if "was not searched" in note and "soft" in note
+        ]
+    assert [f"({dial})" in note for note in told] == ([True] if dial else [])
+
+
 def test_from_sixteen_pixels_on_labelers_imitate_by_default(tmp_path: Path) -> None:
     larger = {"data__resolution": 16, "labeler__max_macs": 40_000, "protocol__image_passes": 100}
     record = run(tiny_config(teacher__epochs=4, **larger), tmp_path / "out", cache=tmp_path / "cache")

@@ -250,12 +250,18 @@ def _unsearched(setup: Setup, schemes: Collection[str]) -> list[str]:
     by_teacher = {scheme for scheme in by_teacher if not scheme.endswith(BY_LABELER)}
     if not by_teacher:
         return []
-    tried = setup.teacher_settings if by_teacher - {"teacher@published"} else (setup.published,)
+    searched = by_teacher - {"teacher@published"}
+    tried = setup.teacher_settings if searched else (setup.published,)
     notes = []
     if len({setting.length for setting in tried}) == 1:
         dial = "search.teacher_lengths" if setup.teacher_recipe.epochs > 1 else "teacher.epochs"
         notes.append(
             f"The full teacher's training length was not searched ({dial}): stopped early it may make better labels."
+        )
+    if searched and len({(setting.temperature, setting.logit_scale) for setting in tried}) == 1:
+        dial = "search.temperatures" if setup.protocol.temperature is None else "search.logit_scales"
+        notes.append(
+            f"How soft the full teacher's labels are was not searched ({dial}): softer or harder ones may be better."
         )
     if setup.member_recipe.shift not in {setting.shift for setting in tried}:
         notes.append(
