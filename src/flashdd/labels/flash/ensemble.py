@@ -20,24 +20,22 @@ def logit_spread(logits: Tensor) -> float:
     return float(torch.sqrt(centered.square().mean()))
 
 
-def matched_weights(
-    spreads: Sequence[float], shares: Sequence[float] | None = None
-) -> tuple[tuple[float, ...], float]:
-    """The members' weights and the labeler's logit scale, for members of `spreads` that count as `shares` (equally).
+def matched_weights(spreads: Sequence[float]) -> tuple[tuple[float, ...], float]:
+    """The members' weights and the labeler's logit scale, for members of `spreads`.
 
-    With S the geometric mean of the spreads s_m, weight_m = share_m * S / s_m, and the logit scale is
-    (sum of the weights) / (sum of the shares). So the labeler's logits are the mean, by shares, of members that
-    all have the spread S, and one temperature suits members and ensemble. Equal members weigh 1.
-    Raises UsageError for spreads or shares that are not above 0, or a list of another length.
+    With S the geometric mean of the spreads s_m, weight_m = S / s_m, and the logit scale is the mean of the weights.
+    So the labeler's logits are the plain mean of members that all have the spread S, and one temperature suits members
+    and ensemble. Equal members weigh 1. Shares fitted on validation images instead of equal ones made no better
+    students (docs/LOG.md, 2026-11-29).
+    Raises UsageError for no spreads, or those that are not above 0.
     """
-    shares = [1.0] * len(spreads) if shares is None else shares
-    if not spreads or len(shares) != len(spreads):
-        raise UsageError(f"{len(spreads)} members cannot have {len(shares)} shares: give each of them one.")
-    if not all(math.isfinite(value) and value > 0 for value in (*spreads, *shares)):
+    if not spreads:
+        raise UsageError("an ensemble of no members has no weights: give it one or more.")
+    if not all(math.isfinite(value) and value > 0 for value in spreads):
         raise UsageError(
-            f"spreads {list(spreads)} and shares {list(shares)} of members must be finite and above 0: leave out "
-            "a member whose logits say nothing."
+            f"spreads {list(spreads)} of members must be finite and above 0: leave out a member whose logits say "
+            "nothing."
         )
     middle = math.exp(math.fsum(math.log(spread) for spread in spreads) / len(spreads))
-    weights = tuple(share * (middle / spread) for share, spread in zip(shares, spreads, strict=True))
-    return weights, math.fsum(weights) / math.fsum(shares)
+    weights = tuple(middle / spread for spread in spreads)
+    return weights, math.fsum(weights) / len(weights)

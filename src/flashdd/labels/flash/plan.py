@@ -67,6 +67,8 @@ def plan(budget_bytes: int, measurements: Iterable[Measurement], *, max_macs: in
     independent measurements), so that chance does not buy bytes. The choice at a budget thus depends on smaller
     candidates alone, and what is chosen at a larger budget is never expected to be worse. Whether to prefer one
     network or several, wide or narrow, many bits or few, is left to the measurements.
+    Members of one labeler are alike: mixed ones, and snapshots of one training, were measured and are no better in the
+    same bytes (docs/labeler.md, "One network or several?").
 
     Raises ConfigError where nothing fits, or for measurements that contradict themselves.
     """
