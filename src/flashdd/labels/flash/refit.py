@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,6 @@ from flashdd.models.labelernet import LabelerNet
 from flashdd.training.classifier import shifted_views
 from flashdd.training.engine import Engine
 from flashdd.training.loop import Training, fit
-from flashdd.training.losses import kl_divergence, soft_targets
 from flashdd.training.optim import build_optimizer, cosine
 from flashdd.training.order import BatchOrder
 from flashdd.training.source import every_image
@@ -45,28 +44,16 @@ class RefitRecipe:
     """Whether views of real images are mirrored at random, as the member was trained."""
     shift: float = 0.0
     """Share of their side by which they move at most, in whole pixels, as in the member's training."""
-    distilled_share: float = 0.0
-    """Share of a batch that are views of the distilled images, in 0..1. Alone they hurt; what mix helps is measured."""
-    loss: Literal["mse", "kl"] = "mse"
-    """Between logits, or the KL divergence of their softmax at `temperature`."""
-    temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch_size < 1 or not self.lr > 0 or not self.temperature > 0:
+        if self.steps < 0 or self.batch_size < 1 or not self.lr > 0:
             raise ConfigError(
-                "a refit takes 0 steps or more, batches of 1 or more, a rate and a temperature above 0; got "
-                f"{self.steps}, {self.batch_size}, {self.lr} and {self.temperature}."
+                "a refit takes 0 steps or more, batches of 1 or more and a rate above 0; got "
+                f"{self.steps}, {self.batch_size} and {self.lr}."
             )
-        if not 0 <= self.distilled_share <= 1:
-            raise ConfigError(f"the distilled share of a refit is {self.distilled_share}; expected 0 to 1.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @property
-    def num_distilled(self) -> int:
-        """Rows of a batch that come from the distilled images."""
-        return round(self.batch_size * self.distilled_share)
 
 
 def refit_member(
@@ -81,7 +68,6 @@ def refit_member(
     num_classes: int,
     mean: Sequence[float],
     std: Sequence[float],
-    distilled: ViewMaker | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Member:
@@ -90,29 +76,27 @@ def refit_member(
     Quantization-aware training: every pass rounds the folded weights, biases and scales as the file does, and the
     gradient goes straight through the rounding (Bengio et al., arXiv:1308.3432). Scales are learned as in LSQ
     (Esser et al., arXiv:1902.08153, eq. 1 to 3), by their logarithm, which keeps the sign; under AdamW they need no
-    gradient scale.
+    gradient scale. The loss is the squared error of logits: KL at the labels' temperature, four times the steps, and
+    views of the distilled images in every batch made no better students (docs/LOG.md, 2026-11-29).
 
     train: real images, uint8, as `net` was trained on; labels are not read. mean, std: normalization of pixels in
-    [0, 1]. distilled: views of the distilled images, on the engine's device, wanted when `recipe.distilled_share` is
-    above 0. checkpoint: a file to go on from. Same seed, same bits; `net` is left as it is, in eval mode.
-    Raises ConfigError for a share without views, and DataError where the refit diverged.
+    [0, 1]. checkpoint: a file to go on from. Same seed, same bits; `net` is left as it is, in eval mode.
+    Raises DataError where the refit diverged.
     """
-    if recipe.num_distilled and distilled is None:
-        raise ConfigError("a refit with a share of distilled images needs their views: hand them over.")
     shape = (int(train.images.shape[1]), int(train.images.shape[2]), int(train.images.shape[3]))
     layers = spec_layers(spec, shape, num_classes)
     exact = fold(net.eval(), layers)
     model = _Rounded(exact, bits).to(engine.device)
     if recipe.steps:
         exact.to(engine.device)
-        batch = _Batches(train, recipe, engine, distilled, seed)
+        batch = _Batches(train, recipe, engine, seed)
         center = torch.tensor(mean, device=engine.device).view(1, -1, 1, 1)
         spread = torch.tensor(std, device=engine.device).view(1, -1, 1, 1)
 
         def loss(rounded: nn.Module, step: int) -> tuple[Tensor, int, int]:
             pixels = batch.pixels(step)
             images = ((pixels - center) / spread).contiguous(memory_format=torch.channels_last)
-            return _distance(rounded(images), exact(images), recipe), recipe.batch_size, len(pixels)
+            return F.mse_loss(rounded(images), exact(images)), recipe.batch_size, len(pixels)
 
         training = Training(
             steps=recipe.steps,
@@ -124,46 +108,26 @@ def refit_member(
     return model.cpu().member(spec)
 
 
-def _distance(found: Tensor, expected: Tensor, recipe: RefitRecipe) -> Tensor:
-    if recipe.loss == "mse":
-        return F.mse_loss(found, expected)
-    return kl_divergence(found, soft_targets(expected, recipe.temperature), recipe.temperature)
-
-
 class _Batches:
-    """The pixels of every step: views of real images, then of distilled ones, a pure function of (seed, step)."""
+    """The pixels of every step: views of real images, a pure function of (seed, step)."""
 
-    def __init__(
-        self, train: Split, recipe: RefitRecipe, engine: Engine, distilled: ViewMaker | None, seed: int
-    ) -> None:
+    def __init__(self, train: Split, recipe: RefitRecipe, engine: Engine, seed: int) -> None:
         self._engine = engine
         spec = shifted_views(train.images.shape[2:], recipe.shift, flip=recipe.flip)
-        real = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
-        parts = [(real, recipe.batch_size - recipe.num_distilled), (distilled, recipe.num_distilled)]
-        self._parts = [
-            (views, _order(views.num_images, rows, derive(seed, "refit", index)))
-            for index, (views, rows) in enumerate(parts)
-            if views is not None and rows
-        ]
+        self._views = ViewMaker(train.images, spec, seed=derive(seed, "augmentation"), device=engine.device)
+        num_images = self._views.num_images
+        self._order = BatchOrder(
+            lambda epoch: every_image(epoch, num_images),
+            batch_size=recipe.batch_size,
+            seed=derive(seed, "refit", 0),
+            span=True,
+            num_pairs=num_images,
+        )
 
     def pixels(self, step: int) -> Tensor:
         """This process's rows of the batch, float32 in [0, 1]."""
-        found = []
-        for views, order in self._parts:
-            epochs, ids = (self._engine.share(rows) for rows in order.pairs(step))
-            if len(ids):
-                found.append(views.make(epochs, ids).pixels)
-        return torch.cat(found)
-
-
-def _order(num_images: int, rows: int, seed: int) -> BatchOrder:
-    return BatchOrder(
-        lambda epoch: every_image(epoch, num_images),
-        batch_size=rows,
-        seed=seed,
-        span=True,
-        num_pairs=num_images,
-    )
+        epochs, ids = (self._engine.share(rows) for rows in self._order.pairs(step))
+        return self._views.make(epochs, ids).pixels
 
 
 @final
