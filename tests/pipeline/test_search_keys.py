@@ -47,7 +47,7 @@ def _key(opened: tuple[Context, RealDataset], monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     "revision",
-    ["NETWORK_REVISION", "MEMBERS_REVISION", "LABELS_REVISION", "TUTOR_REVISION", "_SEARCH_REVISION"],
+    ["NETWORK_REVISION", "MEMBERS_REVISION", "LABELS_REVISION", "TUTOR_REVISION", "_CAPACITY_REVISION"],
 )
 def test_whatever_proxies_learn_from_has_its_revision_in_the_key(
     revision: str, opened: tuple[Context, RealDataset], monkeypatch: pytest.MonkeyPatch

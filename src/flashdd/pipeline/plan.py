@@ -83,7 +83,7 @@ def _proxies(setup: Setup) -> str:
     """Of the labeler's search, at least and at most; it comes close to the former where capacity settles early."""
     search = setup.config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
-    climbed = sum(min(len(family[0]), 1 + search.patience) for family in setup.families)
+    climbed = sum(min(len(chain), 1 + search.patience) for family in setup.families for chain in family)
     courses, dials = _dials(setup.settings)
     raised = max(0, search.finalist_seeds - search.seeds)
     turned = dials - max(0, courses - 2)  # one other length at least

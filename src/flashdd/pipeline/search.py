@@ -38,7 +38,7 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_SEARCH_REVISION = 5
+_TEACHER_REVISION, _CAPACITY_REVISION = 5, 6
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -202,7 +202,7 @@ def _search_stage(
 
     stage = context.local.make(
         name,
-        revision=_SEARCH_REVISION,
+        revision=_CAPACITY_REVISION if choices.variants else _TEACHER_REVISION,
         config={
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],

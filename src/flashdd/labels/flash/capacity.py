@@ -6,6 +6,7 @@ only, is given to the full teacher: a comparison with one that was not searched 
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,8 +124,7 @@ def search(
 
     families: of every family its chains of ascending capacity, the deepest first.
 
-    1. Climb the first chain of every family at the default setting, until `patience` rungs bring no gain; then the
-       other chains of the family that leads.
+    1. Climb every chain at the default setting, until `patience` rungs bring no gain.
     2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature and scale, then length, away
        from the default for as long as it gains, then shift. Another course may want another size: while a new one
        leads, its family is climbed again at its setting.
@@ -148,13 +148,8 @@ def search(
         return measured[candidate]
 
     default = default_setting(settings)
-    tops = []
-    for family in families:
-        chain = [Candidate(rung=rung, setting=default) for rung in family[0]]
-        climb(chain, measure, budget.patience)
-        tops.append(max(measured[candidate].mean for candidate in chain if candidate in measured))
-    for chain_rungs in families[tops.index(max(tops))][1:]:
-        climb([Candidate(rung=rung, setting=default) for rung in chain_rungs], measure, budget.patience)
+    for chain in itertools.chain.from_iterable(families):
+        climb([Candidate(rung=rung, setting=default) for rung in chain], measure, budget.patience)
     for entry in best(list(measured.values()), budget.finalists):
         _vary(entry.candidate.rung, settings, default, measure)
     _climb_at_other_courses(families, settings, measured, measure, budget)
