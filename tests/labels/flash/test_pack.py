@@ -320,7 +320,7 @@ def test_hostile_bytes_end_in_an_error_of_ours_or_a_labeler(bits: int) -> None:
     for data in _files(bits):
         header = 8 + int.from_bytes(data[:8], "little")
         cases = [data + b"\0", b"PK\x03\x04" * 50]
-        for _ in range(100):
+        for _ in range(300):
             broken = bytearray(data)
             for _ in range(dice.choice([1, 1, 4])):
                 broken[dice.randrange(len(data) if dice.random() < 0.3 else header)] = dice.randrange(256)
@@ -332,7 +332,7 @@ def test_hostile_bytes_end_in_an_error_of_ours_or_a_labeler(bits: int) -> None:
                 assert again[-len(data) + header :] == case[-len(data) + header :]
                 refused -= 1
             refused += 1
-        assert refused >= 50
+        assert refused >= 150
 
 
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
