@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -34,9 +33,7 @@ from flashdd.labels.flash.capacity import Candidate
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline import throughput
 from flashdd.pipeline.plan import plan
-from flashdd.pipeline.record import caveats
 from flashdd.pipeline.run import run
-from flashdd.pipeline.start import started
 from flashdd.pipeline.train import train_from_artifact
 
 
@@ -287,9 +284,10 @@ def test_the_plan_counts_what_a_run_may_train(finished: tuple[Path, Record]) -> 
     trained = sum(candidate.n for candidate in record.teacher_search.candidates)
     assert stage["teacher-search"].startswith(f"{trained} proxy students")
     assert record.capacity is not None
-    found = re.search(r"; (\d+) to (\d+) proxy students", stage["capacity"])
-    assert found is not None
-    assert int(found[1]) <= sum(candidate.n for candidate in record.capacity.candidates) <= int(found[2])
+    # chains of 3 and 5 rungs, of each of which 3 are climbed; the best 2 see the other temperature and get a third seed
+    least, most = (3 + 3 + 2) * 2 + 2, (3 + 5 + 2) * 2 + (2 + 8)
+    assert f"; {least} to {most} proxy students" in stage["capacity"]
+    assert least <= sum(candidate.n for candidate in record.capacity.candidates) <= most
 
 
 def test_a_labeler_imitates_the_teacher_that_the_search_chose(
@@ -317,50 +315,6 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
     assert shipped == {"epochs": chosen.epochs, "shift": chosen.shift, "tutor": tutor.model_dump(mode="json")}
     assert finished[1].labeler.tutor is None
     assert "tutor" not in load(finished[0] / "artifact").provenance["labeler_training"]
-
-
-@pytest.mark.parametrize(
-    ("schemes", "told"),
-    [
-        ({"teacher@published", "hard"}, True),
-        ({"teacher@published", "stored@4bit-by-labeler"}, True),
-        ({"teacher@published", "stored@4bit"}, False),
-        ({"teacher@searched"}, False),
-        ({"stored@4bit-by-labeler", "hard"}, False),
-    ],
-)
-def test_where_no_row_has_the_searched_teacher_a_note_says_so(
-    schemes: set[str], told: bool, finished: tuple[Path, Record], tmp_path: Path
-) -> None:
-    config, cache = tiny_config(search__teacher_lengths=[0.5, 1.0]), finished[0].parent / "cache"
-    with started(config, tmp_path / "out", cache=cache, progress=None) as (context, data):
-        notes = caveats(context, data, schemes)
-        assert any("training length was not searched" in note for note in notes) == told
-
-
-@pytest.mark.parametrize(
-    ("changes", "schemes", "dial"),
-    [
-        ({"search__temperatures": [4.0]}, {"teacher@searched"}, "search.temperatures"),
-        ({"search__temperatures": [4.0, 1.0]}, {"teacher@searched"}, None),
-        ({"search__temperatures": [4.0]}, {"teacher@published"}, None),
-        ({"protocol__name": "rded", "search__logit_scales": [1.0]}, {"stored@4bit"}, "search.logit_scales"),
-        ({"protocol__name": "rded", "search__logit_scales": [1.0, 2.0]}, {"stored@4bit"}, None),
-    ],
-)
-def test_where_one_temperature_was_tried_a_note_says_so(
-    changes: dict[str, Any],
-    schemes: set[str],
-    dial: str | None,
-    finished: tuple[Path, Record],
-    tmp_path: Path,
-) -> None:
-    config, cache = tiny_config(**changes), finished[0].parent / "cache"
-    with started(config, tmp_path / "out", cache=cache, progress=None) as (context, data):
-        told = [
-            note for note in caveats(context, data, schemes) if "was not searched" in note and "soft" in note
-        ]
-    assert [f"({dial})" in note for note in told] == ([True] if dial else [])
 
 
 def test_from_sixteen_pixels_on_labelers_imitate_by_default(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,11 +17,12 @@ from flashdd.data.imageset import ImageSet
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import TutorDesign
-from flashdd.pipeline.search import capacity_search
+from flashdd.pipeline.search import capacity_search, teacher_search
 from flashdd.pipeline.start import started
 
 _IMAGES = cast(ImageSet, SimpleNamespace(content_hash="images"))
 _TUTOR = cast(TutorDesign, SimpleNamespace(networks=lambda context, data: []))
+Opened = tuple[Context, RealDataset]
 
 
 class _AskedError(Exception):
@@ -29,30 +30,60 @@ class _AskedError(Exception):
 
 
 @pytest.fixture
-def opened(finished: tuple[Path, Record], tmp_path: Path) -> Iterator[tuple[Context, RealDataset]]:
+def opened(finished: tuple[Path, Record], tmp_path: Path) -> Iterator[Opened]:
     with started(tiny_config(), tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as pair:
         yield pair
 
 
-def _key(opened: tuple[Context, RealDataset], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
+def _capacity(context: Context, data: RealDataset) -> object:
+    return capacity_search(context, data, _IMAGES, _TUTOR)
+
+
+def _teacher(context: Context, data: RealDataset) -> object:
+    network = SimpleNamespace(
+        name="convnet-2-w8", path=lambda: Path(__file__), stage=SimpleNamespace(hash="network")
+    )
+    return teacher_search(context, data, _IMAGES, cast(Any, lambda course: network))
+
+
+def _key(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, search: Callable[[Context, RealDataset], object]
+) -> tuple[Any, ...]:
     def make(store: Store, name: str, *, revision: int, config: Any, inputs: Any, build: Any) -> None:
         raise _AskedError(name, revision, config, inputs)
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "make", make)
         with pytest.raises(_AskedError) as asked:
-            capacity_search(*opened, _IMAGES, _TUTOR)
+            search(*opened)
     return asked.value.args
 
 
-@pytest.mark.parametrize(
-    "revision",
-    ["NETWORK_REVISION", "MEMBERS_REVISION", "LABELS_REVISION", "TUTOR_REVISION", "_CAPACITY_REVISION"],
-)
+@pytest.mark.parametrize("search", [_capacity, _teacher])
+@pytest.mark.parametrize("revision", ["NETWORK_REVISION", "MEMBERS_REVISION", "LABELS_REVISION"])
 def test_whatever_proxies_learn_from_has_its_revision_in_the_key(
-    revision: str, opened: tuple[Context, RealDataset], monkeypatch: pytest.MonkeyPatch
+    revision: str,
+    search: Callable[[Context, RealDataset], object],
+    opened: Opened,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = _key(opened, monkeypatch)
-    assert before == _key(opened, monkeypatch)
+    before = _key(opened, monkeypatch, search)
+    assert before == _key(opened, monkeypatch, search)
     monkeypatch.setattr(search_module, revision, 999)
-    assert before != _key(opened, monkeypatch)
+    assert before != _key(opened, monkeypatch, search)
+
+
+@pytest.mark.parametrize(
+    ("revision", "thrown_away"),
+    [("_TEACHER_REVISION", _teacher), ("_CAPACITY_REVISION", _capacity), ("TUTOR_REVISION", _capacity)],
+)
+def test_what_only_one_search_does_leaves_the_other(
+    revision: str,
+    thrown_away: Callable[[Context, RealDataset], object],
+    opened: Opened,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = {search: _key(opened, monkeypatch, search) for search in (_capacity, _teacher)}
+    monkeypatch.setattr(search_module, revision, 999)
+    changed = [search for search in before if _key(opened, monkeypatch, search) != before[search]]
+    assert changed == [thrown_away]

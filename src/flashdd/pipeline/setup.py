@@ -40,7 +40,7 @@ Shape = tuple[int, int, int]
 class Setup:
     """A run, resolved.
 
-    families: per family the chains of its depths, deepest first; a chain has the rungs that fit budget and MAC ceiling,
+    families: per family the chains of its depths; a chain has the rungs that fit budget and MAC ceiling,
     in ascending order. variants: what a rung may become within both. foreign: an image set that was made elsewhere.
     image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher.
     """

@@ -35,7 +35,7 @@ SIZES = (4_000, 16_000, 64_000, 256_000, 1_000_000)
 """Bytes that a reader may look at beside the labeler's own."""
 WITHIN = 0.01
 """Equal accuracy: so much below the full teacher's mean at most, a fraction (one point)."""
-LABELERS = ("labeler", "packed", "packed-ensemble")
+LABELERS = ("labeler", "packed", "packed-ensemble")  # chosen by search, one network, several
 STORED = ("static", "stored", "lpld", "lpqld", "hald", "lowrank", "vq")
 _TOO_FEW = 2
 """Seeds; their t-interval has 12.7 standard errors a side."""
@@ -195,7 +195,7 @@ def families(rows: Sequence[ComparedRow]) -> dict[str, list[ComparedRow]]:
 
 
 def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
-    """`efficiency.area` of every family with label bytes, and of all stored labels and all labelers where several are.
+    """`efficiency.area` of every family with label bytes, and of several of stored labels or labelers together.
 
     Labelers, and networks with a number of bits, count by their packed bytes, other networks by their float32 files.
     Empty without a row of hard labels, which says what no bytes give.

@@ -278,7 +278,9 @@ def test_a_header_beyond_reason_is_refused_before_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("num_classes", [100, 1000])
-def test_a_low_rank_head_of_many_classes_is_smaller_and_keeps_its_function(num_classes: int) -> None:
+def test_a_low_rank_head_of_many_classes_is_smaller_and_its_file_labels_as_its_network(
+    num_classes: int,
+) -> None:
     """The file of a rank of 4 instead of 24 holds 20 rows of 24 weights and of `num_classes` fewer."""
 
     def labeler(name: str) -> Labeler:

@@ -111,7 +111,7 @@ def test_numbers_of_members_in_between_are_on_the_line() -> None:
     assert found.stderr == pytest.approx(0.05)
     assert found.bytes == 4000 - 2 * (3000 - 32) // 3
     assert plan(found.bytes - 1, rows).bytes == 1000
-    assert {(member.name, member.bits, member.weight) for member in found.members} == {("conv-3-w8", 4, 1.0)}
+    assert {(member.name, member.bits) for member in found.members} == {("conv-3-w8", 4)}
 
 
 def test_a_worse_ensemble_is_not_chosen_on_the_way() -> None:

@@ -151,6 +151,13 @@ def test_views_are_those_of_the_seed() -> None:
     assert not torch.equal(one, other)
 
 
+def test_batches_are_those_of_the_seed() -> None:
+    recipe = RefitRecipe(steps=1, batch_size=16)  # images that do not move: views cannot differ
+    one, again, other = (refit._Batches(TRAIN, recipe, ENGINE, seed).pixels(0) for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
 def test_a_diverged_refit_is_a_sentence() -> None:
     with pytest.raises(DataError, match="its training diverged"):
         _refit(3, lr=1e30)

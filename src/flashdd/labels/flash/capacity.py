@@ -122,7 +122,7 @@ def search(
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
-    families: of every family its chains of ascending capacity, the deepest first.
+    families: of every family its chains, one per depth, each of ascending capacity.
 
     1. Climb every chain at the default setting, until `patience` rungs bring no gain.
     2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature and scale, then length, away

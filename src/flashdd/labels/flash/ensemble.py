@@ -26,7 +26,7 @@ def matched_weights(spreads: Sequence[float]) -> tuple[tuple[float, ...], float]
     With S the geometric mean of the spreads s_m, weight_m = S / s_m, and the logit scale is the mean of the weights.
     So the labeler's logits are the plain mean of members that all have the spread S, and one temperature suits members
     and ensemble. Equal members weigh 1. Shares fitted on validation images instead of equal ones made no better
-    students (docs/LOG.md, 2026-11-29).
+    students of the one unequal pair tried (docs/LOG.md, 2026-11-29).
     Raises UsageError for no spreads, or those that are not above 0.
     """
     if not spreads:

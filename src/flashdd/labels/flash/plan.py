@@ -38,13 +38,12 @@ class Measurement:
 class PlannedMember:
     name: str
     bits: int
-    weight: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Members with their weights, before their logits' scales are matched; bytes: at most so many on disk;
-    accuracy, stderr: what to expect of a student; measured: False for a number of members between measured ones."""
+    """Members, which count equally once their logits' scales are matched; bytes: at most so many on disk; accuracy,
+    stderr: what to expect of a student; measured: False for a number of members between measured ones."""
 
     members: tuple[PlannedMember, ...]
     bytes: int
@@ -67,7 +66,7 @@ def plan(budget_bytes: int, measurements: Iterable[Measurement], *, max_macs: in
     independent measurements), so that chance does not buy bytes. The choice at a budget thus depends on smaller
     candidates alone, and what is chosen at a larger budget is never expected to be worse. Whether to prefer one
     network or several, wide or narrow, many bits or few, is left to the measurements.
-    Members of one labeler are alike: mixed ones, and snapshots of one training, were measured and are no better in the
+    Members of one plan are alike: mixed ones, and snapshots of one training, were measured and are no better in the
     same bytes (docs/labeler.md, "One network or several?").
 
     Raises ConfigError where nothing fits, or for measurements that contradict themselves.
@@ -81,7 +80,7 @@ def plan(budget_bytes: int, measurements: Iterable[Measurement], *, max_macs: in
     if not affordable:
         raise ConfigError(_too_small(budget_bytes, [row for row, _ in candidates], max_macs))
     chosen, measured = _climbed(affordable)
-    member = PlannedMember(name=chosen.name, bits=chosen.bits, weight=1.0)
+    member = PlannedMember(name=chosen.name, bits=chosen.bits)
     return Plan(
         members=(member,) * chosen.num_members,
         bytes=chosen.bytes,

@@ -76,8 +76,8 @@ def refit_member(
     Quantization-aware training: every pass rounds the folded weights, biases and scales as the file does, and the
     gradient goes straight through the rounding (Bengio et al., arXiv:1308.3432). Scales are learned as in LSQ
     (Esser et al., arXiv:1902.08153, eq. 1 to 3), by their logarithm, which keeps the sign; under AdamW they need no
-    gradient scale. The loss is the squared error of logits: KL at the labels' temperature, four times the steps, and
-    views of the distilled images in every batch made no better students (docs/LOG.md, 2026-11-29).
+    gradient scale. The loss is the squared error of logits: KL at the labels' temperature made no better students, nor,
+    of the one network tried, four times the steps or views of the distilled images (docs/LOG.md, 2026-11-29).
 
     train: real images, uint8, as `net` was trained on; labels are not read. mean, std: normalization of pixels in
     [0, 1]. checkpoint: a file to go on from. Same seed, same bits; `net` is left as it is, in eval mode.
@@ -119,7 +119,7 @@ class _Batches:
         self._order = BatchOrder(
             lambda epoch: every_image(epoch, num_images),
             batch_size=recipe.batch_size,
-            seed=derive(seed, "refit", 0),
+            seed=derive(seed, "refit", 0),  # 0: as when there were other images, for the same bits
             span=True,
             num_pairs=num_images,
         )

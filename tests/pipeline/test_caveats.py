@@ -1,0 +1,57 @@
+"""Notes of a record: what was not searched, so that nothing is said to match more than it was compared to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import tiny_config
+
+from flashdd.core.record import Record
+from flashdd.pipeline.record import caveats
+from flashdd.pipeline.start import started
+
+
+@pytest.mark.parametrize(
+    ("schemes", "told"),
+    [
+        ({"teacher@published", "hard"}, True),
+        ({"teacher@published", "stored@4bit-by-labeler"}, True),
+        ({"teacher@published", "stored@4bit"}, False),
+        ({"teacher@searched"}, False),
+        ({"stored@4bit-by-labeler", "hard"}, False),
+    ],
+)
+def test_where_no_row_has_the_searched_teacher_a_note_says_so(
+    schemes: set[str], told: bool, finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    config, cache = tiny_config(search__teacher_lengths=[0.5, 1.0]), finished[0].parent / "cache"
+    with started(config, tmp_path / "out", cache=cache, progress=None) as (context, data):
+        notes = caveats(context, data, schemes)
+        assert any("training length was not searched" in note for note in notes) == told
+
+
+@pytest.mark.parametrize(
+    ("changes", "schemes", "dial"),
+    [
+        ({"search__temperatures": [4.0]}, {"teacher@searched"}, "search.temperatures"),
+        ({"search__temperatures": [4.0, 1.0]}, {"teacher@searched"}, None),
+        ({"search__temperatures": [4.0]}, {"teacher@published"}, None),
+        ({"protocol__name": "rded", "search__logit_scales": [1.0]}, {"stored@4bit"}, "search.logit_scales"),
+        ({"protocol__name": "rded", "search__logit_scales": [1.0, 2.0]}, {"stored@4bit"}, None),
+    ],
+)
+def test_where_one_temperature_was_tried_a_note_says_so(
+    changes: dict[str, Any],
+    schemes: set[str],
+    dial: str | None,
+    finished: tuple[Path, Record],
+    tmp_path: Path,
+) -> None:
+    config, cache = tiny_config(**changes), finished[0].parent / "cache"
+    with started(config, tmp_path / "out", cache=cache, progress=None) as (context, data):
+        told = [
+            note for note in caveats(context, data, schemes) if "was not searched" in note and "soft" in note
+        ]
+    assert [f"({dial})" in note for note in told] == ([True] if dial else [])
