@@ -183,7 +183,7 @@ class SearchSection(Section):
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
-    finalists: int = Field(default=2, ge=1)
+    finalists: int = Field(default=4, ge=1)
     """candidates that get `finalist_seeds`"""
     finalist_seeds: int = Field(default=5, ge=2)
     """proxy students of each of these"""
