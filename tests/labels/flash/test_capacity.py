@@ -200,6 +200,14 @@ def test_the_choice_is_the_smallest_within_one_standard_error() -> None:
     assert choose([top, behind]) is top
 
 
+def test_a_smaller_one_loses_half_a_point_at_most_however_large_the_error() -> None:
+    top = _measured("big", 9, 0.70, 0.90, 0.80)
+    half = _measured("mid", 5, 0.75, 0.84, 0.796)  # behind by 0.0047 +- 0.032
+    more = _measured("tiny", 1, 0.75, 0.84, 0.794)  # behind by 0.0053 +- 0.032
+    assert choose([top, half, more]) is half
+    assert choose([top, more]) is top
+
+
 def test_of_one_capacity_the_best_setting_is_chosen() -> None:
     settings = [Setting(length=1.0, shift=0.0, temperature=t, logit_scale=1.0) for t in (1.0, 4.0)]
     worse = _measured("a", 1, 0.50, 0.60, 0.55, setting=settings[0])

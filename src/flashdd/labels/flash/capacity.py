@@ -16,6 +16,8 @@ from functools import partial
 from flashdd.labels.flash.plan import Measurement, plan
 
 _DEFAULT_LENGTH = 1.0
+_MOST_LOST = 0.005
+"""Accuracy that a choice may lose to the best candidate for being smaller: half a point."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ def search(
        leads, its family is climbed again at its setting.
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
-    4. Choose the smallest capacity within one standard error of the best.
+    4. Choose the smallest capacity within one standard error, and half a point, of the best.
     5. Descend: raise the next smaller rung, at its best setting, to `finalist_seeds` too, and choose again, for as long
        as it becomes the choice. Two seeds make no finalist of a rung a little behind; five may show it to be as good.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
@@ -326,9 +328,10 @@ def best(measured: Sequence[Measured], count: int) -> list[Measured]:
 
 
 def choose(candidates: Sequence[Measured]) -> Measured:
-    """The smallest capacity within one standard error of the best, paired over seeds.
+    """The smallest capacity within one standard error of the best, paired over seeds, and within half a point.
 
-    A candidate stays in if the mean of (best - candidate) over the seeds is at most its standard error (ddof 1).
+    A candidate stays in if the mean of (best - candidate) over the seeds is at most its standard error (ddof 1), and at
+    most `_MOST_LOST`: few validation images make errors so large that a smaller one would lose more than it is worth.
     Among the settings of the smallest capacity left, the one of the highest mean.
     """
     top = best(candidates, 1)[0]
@@ -345,7 +348,7 @@ def _within(top: Measured, entry: Measured) -> bool:
     count = min(len(top.values), len(entry.values))
     differences = [a - b for a, b in zip(top.values[:count], entry.values[:count], strict=True)]
     error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else 0.0
-    return statistics.fmean(differences) <= error
+    return statistics.fmean(differences) <= min(error, _MOST_LOST)
 
 
 def _capacity(entry: Measured) -> tuple[int, int, str, int]:
