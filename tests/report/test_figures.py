@@ -57,6 +57,16 @@ def test_chains_are_networks_that_differ_in_width_alone(capacity: Search) -> Non
     assert found == ["strided-3", "strided-3", "strided-3-ds", "chain-16k5s2-gap"]
 
 
+def test_every_chain_has_a_style_of_its_own_and_a_stem_one_color() -> None:
+    kinds = ["conv-{}", "strided-{}", "patch-{}", "conv-{}-ds", "strided-{}-ds", "patch-{}-ds", "own-{}"]
+    names = [kind.format(depth) for kind in kinds for depth in (2, 3)]  # of more stems than there are colors
+    styles = figures._chain_styles([*names, "fewer bits", "ensembles"])
+    assert len(set(styles.values())) == len(names) + 2
+    assert styles["conv-2"] == (styles["conv-3"][0], styles["conv-3"][1], "--")
+    assert styles["conv-3"][2] == styles["fewer bits"][2] == "-"
+    assert styles["conv-3"][0] != styles["conv-3-ds"][0]
+
+
 def test_figures_are_described_and_self_contained(every_figure: list[str]) -> None:
     ids: list[str] = []
     for svg in every_figure:

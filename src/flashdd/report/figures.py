@@ -16,6 +16,7 @@ from flashdd.report.text import accuracy_text, bytes_text, labeler_text, percent
 
 _WIDTH = 8.0  # inches; the page scales the figure to its column
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_LINES = ("-", "--", ":", "-.")
 
 
 def accuracy_figure(rows: Sequence[Row]) -> str:
@@ -58,9 +59,9 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
         bytes_axis(axes, sizes)  # before the points: those of one size alone would leave nothing to scale by
         most = max(candidate.bits or 0 for candidate in scored)
         chains = list(dict.fromkeys(_chain_name(candidate, most) for candidate in scored))
-        for number, chain in enumerate(sorted(chains)):
+        for chain, style in _chain_styles(chains).items():
             members = [candidate for candidate in scored if _chain_name(candidate, most) == chain]
-            _capacity_line(axes, chain, members, number)
+            _capacity_line(axes, chain, members, style)
         if chosen.proxy_mean is not None:
             _mark_choice(axes, chosen, scored)
         if budget_bytes is not None and min(sizes) <= budget_bytes <= 1.3 * max(sizes):
@@ -196,8 +197,23 @@ def _chain_name(candidate: Candidate, most_bits: int) -> str:
     return re.sub(r"-w\d+", "", candidate.name)
 
 
-def _capacity_line(axes: Axes, chain: str, members: Sequence[Candidate], number: int) -> None:
-    color, marker = SERIES[number % len(SERIES)], _MARKERS[number % len(_MARKERS)]
+def _chain_styles(chains: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Color, marker and line of every chain, in the order of their names: a stem has one color, its deepest chain the
+    solid line."""
+    depths: dict[str, list[str]] = {}
+    for chain in sorted(chains):
+        depths.setdefault(re.sub(r"-\d+", "", chain, count=1), []).append(chain)
+    styles = {}
+    for number, of_stem in enumerate(depths.values()):
+        color = SERIES[number % len(SERIES)]
+        marker = _MARKERS[(number + number // len(SERIES)) % len(_MARKERS)]
+        for place, chain in enumerate(of_stem):
+            styles[chain] = (color, marker, _LINES[(len(of_stem) - 1 - place) % len(_LINES)])
+    return styles
+
+
+def _capacity_line(axes: Axes, chain: str, members: Sequence[Candidate], style: tuple[str, str, str]) -> None:
+    color, marker, line = style
     axes.scatter(
         [member.bytes for member in members],
         [100 * (member.proxy_mean or 0.0) for member in members],
@@ -216,6 +232,7 @@ def _capacity_line(axes: Axes, chain: str, members: Sequence[Candidate], number:
         yerr=[100 * (member.proxy_stderr or 0.0) for member in best.values()],
         color=color,
         marker=marker,
+        linestyle=line,
         markersize=5,
         linewidth=1.6,
         elinewidth=1.1,
