@@ -65,6 +65,8 @@ def test_every_chain_has_a_style_of_its_own_and_a_stem_one_color() -> None:
     assert styles["conv-2"] == (styles["conv-3"][0], styles["conv-3"][1], "--")
     assert styles["conv-3"][2] == styles["fewer bits"][2] == "-"
     assert styles["conv-3"][0] != styles["conv-3-ds"][0]
+    deep = figures._chain_styles(["conv-10", "conv-9"])
+    assert [(chain, style[2]) for chain, style in deep.items()] == [("conv-9", "--"), ("conv-10", "-")]
 
 
 def test_figures_are_described_and_self_contained(every_figure: list[str]) -> None:

@@ -198,10 +198,10 @@ def _chain_name(candidate: Candidate, most_bits: int) -> str:
 
 
 def _chain_styles(chains: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Color, marker and line of every chain, in the order of their names: a stem has one color, its deepest chain the
-    solid line."""
+    """Color, marker and line of every chain, stem after stem, shallow to deep: a stem has one color, its deepest chain
+    the solid line."""
     depths: dict[str, list[str]] = {}
-    for chain in sorted(chains):
+    for chain in sorted(chains, key=_by_number):
         depths.setdefault(re.sub(r"-\d+", "", chain, count=1), []).append(chain)
     styles = {}
     for number, of_stem in enumerate(depths.values()):
@@ -210,6 +210,11 @@ def _chain_styles(chains: Sequence[str]) -> dict[str, tuple[str, str, str]]:
         for place, chain in enumerate(of_stem):
             styles[chain] = (color, marker, _LINES[(len(of_stem) - 1 - place) % len(_LINES)])
     return styles
+
+
+def _by_number(name: str) -> list[str | int]:
+    """A key that puts "conv-9" before "conv-10"."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _capacity_line(axes: Axes, chain: str, members: Sequence[Candidate], style: tuple[str, str, str]) -> None:

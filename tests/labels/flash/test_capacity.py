@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from flashdd.core.config import SearchSection
 from flashdd.labels.flash.capacity import (
     Candidate,
     Measured,
@@ -142,6 +143,21 @@ def test_a_family_that_leads_at_another_length_is_climbed_again_there() -> None:
         (name, setting) for name, setting, _ in score.calls
     }  # the new leader varies too
     assert len(score.calls) == len(set(score.calls))
+
+
+@pytest.mark.parametrize(("count", "found"), [(SearchSection().finalists, "d1"), (3, "b1")])
+def test_only_finalists_show_what_another_length_brings(count: int, found: str) -> None:
+    """The fourth at the whole training is the best at half of it, as `conv-2-w8` was at one image per class."""
+
+    class LastGains(Scores):
+        def __call__(self, candidate: Candidate, seed: int) -> float:
+            gains = candidate.rung.name == "d1" and candidate.setting.length == 0.5
+            return super().__call__(candidate, seed) + 0.2 * gains
+
+    score = LastGains({"a2": 0.53, "b1": 0.54, "c3": 0.52, "d1": 0.51})
+    families = [[[_rung(name, int(name[1]))]] for name in score.values]
+    measured, chosen = search(families, LENGTHS, score, replace(BUDGET, finalists=count))
+    assert measured[chosen].candidate.rung.name == found
 
 
 def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:

@@ -119,7 +119,7 @@ class _Batches:
         self._order = BatchOrder(
             lambda epoch: every_image(epoch, num_images),
             batch_size=recipe.batch_size,
-            seed=derive(seed, "refit", 0),  # 0: as when there were other images, for the same bits
+            seed=derive(seed, "refit", 0),  # 0: keeps the bits of refits made before
             span=True,
             num_pairs=num_images,
         )
