@@ -195,7 +195,7 @@ def families(rows: Sequence[ComparedRow]) -> dict[str, list[ComparedRow]]:
 
 
 def areas(rows: Sequence[ComparedRow]) -> dict[str, float]:
-    """`efficiency.area` of every family with label bytes, and of all stored labels, and of all labelers.
+    """`efficiency.area` of every family with label bytes, and of several of stored labels, or of labelers, together.
 
     Labelers, and networks with a number of bits, count by their packed bytes, other networks by their float32 files.
     Empty without a row of hard labels, which says what no bytes give.
