@@ -20,7 +20,6 @@ from flashdd.core.record import (
     Record,
     field_name,
     paired_difference,
-    t_quantile,
 )
 
 SAMPLE = Path(__file__).parents[1] / "report" / "record.json"
@@ -214,16 +213,6 @@ def test_one_value_has_no_spread() -> None:
     assert Accuracy.of([0.5]) == Accuracy(mean=0.5, std=None, n=1, values=(0.5,))
     with pytest.raises(ValueError, match="accuracy of no values"):
         Accuracy.of([])
-
-
-@pytest.mark.parametrize("degrees", [*range(1, 35), 60, 100, 1000])
-def test_t_quantiles_agree_with_scipy(degrees: int) -> None:
-    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=1e-5)
-
-
-def test_no_quantile_without_freedom() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        t_quantile(0)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 40])

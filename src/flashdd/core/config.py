@@ -184,7 +184,7 @@ class SearchSection(Section):
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
     finalists: int = Field(default=4, ge=1)
-    """rungs whose settings are varied, and candidates that get `finalist_seeds`"""
+    """rungs whose settings are varied, and candidates that get `finalist_seeds`, as may as many again"""
     finalist_seeds: int = Field(default=5, ge=2)
     """proxy students of each of these"""
     patience: int = Field(default=2, ge=1)

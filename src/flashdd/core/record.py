@@ -1,4 +1,4 @@
-"""record.json: what a run leaves behind, as frozen models, and the statistics that stand in it.
+"""record.json: what a run leaves behind, as frozen models.
 
 The models hold the keys that tools may rely on (FORMAT.md, section "Record"); more may stand beside them
 and survive reading and writing. Accuracies are fractions in 0..1, sizes are bytes on disk, `macs` are
@@ -8,7 +8,6 @@ multiply-accumulates for one image, times are wall seconds.
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,35 +22,11 @@ from flashdd.core.files import pretty_json, write_atomic
 from flashdd.core.labelfacts import EqualBytes, LabelNetwork
 from flashdd.core.scores import Ranking, Score, Spread
 from flashdd.core.simulated import SimulatedLabeler, SimulatedScheme, SimulatedTask
+from flashdd.core.stats import standard_error, t_quantile
 
 RECORD_FORMAT = 1
 CLAIMING_SEEDS = 5
 """Below so many a difference shows its interval and is not claimed."""
-
-# 97.5 % quantiles of Student's t for 1..30 degrees of freedom (Abramowitz and Stegun, table 26.10).
-_T_975 = (
-    *(12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139),
-    *(2.200985, 2.178813, 2.160369, 2.144787, 2.13145, 2.119905, 2.109816, 2.100922, 2.093024, 2.085963),
-    *(2.079614, 2.073873, 2.068658, 2.063899, 2.059539, 2.055529, 2.051831, 2.048407, 2.04523, 2.042272),
-)
-
-
-def t_quantile(degrees: int) -> float:
-    """97.5 % quantile of Student's t with `degrees` >= 1 of freedom, to 1e-5.
-
-    Above 30 degrees: the expansion in 1/degrees of Abramowitz and Stegun, 26.7.5, three terms.
-    """
-    if degrees < 1:
-        raise ValueError(f"{degrees} degrees of freedom: a t-interval needs at least 1, that is two values.")
-    if degrees <= len(_T_975):
-        return _T_975[degrees - 1]
-    z = statistics.NormalDist().inv_cdf(0.975)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
 
 
 class Accuracy(Spread):
@@ -82,7 +57,7 @@ def paired_difference(a_values: Sequence[float], b_values: Sequence[float]) -> D
     n, mean = len(gaps), statistics.fmean(gaps)
     if n == 1:
         return Difference(mean=mean, low=None, high=None, n=1)
-    half = t_quantile(n - 1) * statistics.stdev(gaps) / math.sqrt(n)
+    half = t_quantile(n - 1) * standard_error(gaps)
     return Difference(mean=mean, low=mean - half, high=mean + half, n=n)
 
 

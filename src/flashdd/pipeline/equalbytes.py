@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from flashdd.core.plugins import own_part
 from flashdd.core.stages import StageWork
+from flashdd.core.stats import standard_error
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.catalog import STORED_REVISION, equal_bytes, open_labels, shortlist
 from flashdd.labels.scheme import Scheme, Subject
@@ -137,12 +137,11 @@ def _scored(
         work.task(f"{scheme.name}-seed{seed}", partial(train, seed))
         for seed in range(context.setup.config.search.seeds)
     ]
-    stderr = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return {
         "name": scheme.name,
         "bytes": size,
         "proxy_mean": statistics.fmean(values),
-        "proxy_stderr": stderr,
+        "proxy_stderr": standard_error(values),
         "n": len(values),
         "values": values,
     }

@@ -47,7 +47,8 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     rungs = sum(len(chain) for family in setup.families for chain in family)
     _, teacher_dials = _dials(setup.teacher_settings)
     raised = max(0, search.finalist_seeds - search.seeds)
-    teacher = (1 + teacher_dials) * search.seeds + min(search.finalists, 1 + teacher_dials) * raised
+    settings = 1 + teacher_dials
+    teacher = settings * search.seeds + min(2 * search.finalists, settings) * raised
     epochs = protocol.epochs(setup.num_images)
     return [
         (
@@ -59,7 +60,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ("labels", f"{epochs * setup.num_images:,} views labeled by the teacher"),
         (
             "teacher-search",
-            f"{teacher} proxy students ({setup.proxy}, {protocol.steps} steps){_retrained(setup)}",
+            f"up to {teacher} proxy students ({setup.proxy}, {protocol.steps} steps){_retrained(setup)}",
         ),
         (
             "capacity",
@@ -89,7 +90,7 @@ def _proxies(setup: Setup) -> str:
     turned = dials - max(0, courses - 2)  # one other length at least
     varied = min(search.finalists, climbed)
     least = (climbed + varied * turned) * search.seeds + varied * raised
-    most = (rungs + search.finalists * dials) * search.seeds + (search.finalists + rungs) * raised
+    most = (rungs + search.finalists * dials) * search.seeds + 2 * search.finalists * raised  # contenders
     most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     return f"{least} to {most}"

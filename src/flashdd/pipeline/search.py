@@ -38,7 +38,7 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_TEACHER_REVISION, _CAPACITY_REVISION = 5, 7
+_TEACHER_REVISION, _CAPACITY_REVISION = 6, 8
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 

@@ -16,9 +16,9 @@ from flashdd.labels.flash.capacity import (
     Variants,
     best,
     choose,
+    contenders,
     default_setting,
     finalists,
-    next_smaller,
     search,
 )
 
@@ -171,30 +171,35 @@ def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:
     )
 
 
-def test_it_descends_to_smaller_rungs_as_long_as_they_are_as_good() -> None:
-    """No finalist at two seeds, but level with the best at five: the choice goes down until a rung is worse."""
-    late = [0.0, 0.0, 0.0, 0.03, 0.03]
+def test_smaller_rungs_that_are_as_good_get_their_seeds_past_those_that_are_not() -> None:
+    """No finalists at two seeds, but near: five show a2 to be level with the best; a3, between them, is far behind."""
+    late = {"a2": [0.0, 0.0, 0.0, 0.01, 0.01], "b1": [0.0, 0.0, 0.0, -0.01, -0.01]}
 
     def score(candidate: Candidate, seed: int) -> float:
-        value = {"a1": 0.40, "a2": 0.50, "a3": 0.59, "a4": 0.605, "a5": 0.605}[candidate.rung.name]
-        return value + (late[seed] if candidate.rung.name in ("a2", "a3") else 0.0) + 0.01 * seed
+        name = candidate.rung.name
+        value = {"a2": 0.601, "a3": 0.59, "a4": 0.605, "a5": 0.605, "b1": 0.601}[name]
+        return value + late.get(name, [0.0] * 5)[seed] + 0.01 * seed
 
-    measured, chosen = search([[_chain("a", 1, 2, 3, 4, 5)]], [DEFAULT], score, BUDGET)
-    assert measured[chosen].candidate.rung.name == "a3"
-    assert [len(entry.values) for entry in measured] == [2, 5, 5, 5, 5]  # a2 was tried, and is worse
+    chains = [[_chain("a", 2, 3, 4, 5)], [_chain("b", 1)]]
+    measured, chosen = search(chains, [DEFAULT], score, BUDGET)
+    assert measured[chosen].candidate.rung.name == "a2"
+    counts = {entry.candidate.rung.name: len(entry.values) for entry in measured}
+    assert counts == {"b1": 5, "a2": 5, "a3": 2, "a4": 5, "a5": 5}
 
 
-def test_the_next_smaller_rung_comes_at_its_best_setting() -> None:
-    other = Setting(length=1.0, shift=0.0, temperature=1.0, logit_scale=1.0)
+def test_contenders_are_no_larger_than_the_choice_and_near_the_best_on_shared_seeds() -> None:
+    other = replace(DEFAULT, temperature=1.0)
+    raised = [_measured("d", 4, 0.70, 0.70, 0.50), _measured("c", 3, 0.70, 0.69, 0.49)]
+    assert choose(raised) == raised[0]
     entries = [
-        _measured("a", 1, 0.9),
-        _measured("b", 2, 0.1),
-        _measured("b", 2, 0.2, setting=other),
-        _measured("c", 3, 0.5),
+        *raised,
+        _measured("a", 1, 0.690, 0.702),  # 0.4 points behind on two seeds, ahead of all three
+        _measured("b", 2, 0.690, 0.698),  # 0.6
+        _measured("d", 4, 0.696, 0.702, setting=other),
+        _measured("e", 5, 0.70, 0.70),  # as good, and larger
     ]
-    found = next_smaller(entries, entries[3])
-    assert found == entries[2].candidate
-    assert next_smaller(entries, entries[0]) is None
+    assert contenders(entries, raised, 2) == [entries[4].candidate, entries[2].candidate]
+    assert contenders(entries, raised, 1) == [entries[4].candidate]
 
 
 def test_finalists_are_of_different_rungs_first() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from flashdd.core.stats import standard_error
 from flashdd.labels.flash.plan import Measurement, plan
 
 _DEFAULT_LENGTH = 1.0
@@ -85,12 +86,13 @@ class Measured:
 
     @property
     def stderr(self) -> float:
-        return statistics.stdev(self.values) / math.sqrt(len(self.values)) if len(self.values) > 1 else 0.0
+        return standard_error(self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBudget:
-    """seeds: of every candidate; finalists: how many get `finalist_seeds`; patience: rungs without gain."""
+    """seeds: of every candidate, two at least; finalists: how many get `finalist_seeds`, as may as many contenders;
+    patience: rungs without gain."""
 
     seeds: int
     finalists: int
@@ -133,8 +135,8 @@ def search(
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
-    5. Descend: raise the next smaller rung, at its best setting, to `finalist_seeds` too, and choose again, for as long
-       as it becomes the choice. Two seeds make no finalist of a rung a little behind; five may show it to be as good.
+    5. Raise what else might be chosen, too: as many candidates of no more capacity that the seeds they have put within
+       half a point of the best. Choose again.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again, without those of another network that are not above the choice, for as long as one of them becomes it.
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
@@ -157,12 +159,8 @@ def search(
     _climb_at_other_courses(families, settings, measured, measure, budget)
     seeds = max(budget.seeds, budget.finalist_seeds)
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
+    raised += [measure(c, seeds) for c in contenders(measured.values(), raised, budget.finalists)]
     chosen = choose(raised)
-    while (candidate := next_smaller(measured.values(), chosen)) is not None:
-        raised.append(measure(candidate, seeds))
-        chosen = choose(raised)
-        if chosen.candidate != candidate:
-            break
     if variants is not None:
         final = partial(measure, seeds=seeds)
         chosen = _with_fewer_bits(chosen, raised, final, variants)
@@ -233,13 +231,18 @@ def _row(entry: Measured) -> Measurement:
     )
 
 
-def next_smaller(measured: Iterable[Measured], chosen: Measured) -> Candidate | None:
-    """The largest rung below that of `chosen`, at its setting of the highest mean; None if that is the smallest."""
-    below = [entry for entry in measured if _capacity(entry) < _capacity(chosen)]
-    if not below:
-        return None
-    largest = max(_capacity(entry) for entry in below)
-    return best([entry for entry in below if _capacity(entry) == largest], 1)[0].candidate
+def contenders(measured: Iterable[Measured], raised: Sequence[Measured], count: int) -> list[Candidate]:
+    """Who may become the choice of `raised` with more seeds, `count` at most, the best first: of its capacity or less,
+    and on the seeds that it shares with the best of `raised` half a point behind or less."""
+    top, limit = best(raised, 1)[0], _capacity(choose(raised))
+    near = [
+        entry
+        for entry in measured
+        if entry not in raised
+        and _capacity(entry) <= limit
+        and statistics.fmean(_behind(top, entry)) <= _MOST_LOST
+    ]
+    return [entry.candidate for entry in best(near, count)]
 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
@@ -345,10 +348,13 @@ def choose(candidates: Sequence[Measured]) -> Measured:
 
 
 def _within(top: Measured, entry: Measured) -> bool:
-    count = min(len(top.values), len(entry.values))
-    differences = [a - b for a, b in zip(top.values[:count], entry.values[:count], strict=True)]
-    error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else 0.0
-    return statistics.fmean(differences) <= min(error, _MOST_LOST)
+    lost = _behind(top, entry)
+    return statistics.fmean(lost) <= min(standard_error(lost), _MOST_LOST)
+
+
+def _behind(top: Measured, entry: Measured) -> list[float]:
+    """How far `entry` is below `top`, seed by seed, of those that both have."""
+    return [a - b for a, b in zip(top.values, entry.values, strict=False)]
 
 
 def _capacity(entry: Measured) -> tuple[int, int, str, int]:

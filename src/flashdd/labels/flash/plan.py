@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from flashdd.core.errors import ConfigError
+from flashdd.core.stats import standard_error
 
 _HEADER_GROWTH = 32
 """At most so many bytes of a larger ensemble's file stand in its header beyond a fixed number per member: digits of
@@ -110,7 +110,7 @@ def _error(one: Measurement, two: Measurement) -> float:
     """Standard error of the difference of their accuracies."""
     if len(one.values) == len(two.values) > 1:
         gaps = [a - b for a, b in zip(one.values, two.values, strict=True)]
-        return statistics.stdev(gaps) / math.sqrt(len(gaps))
+        return standard_error(gaps)
     return math.hypot(one.stderr, two.stderr)
 
 
