@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,8 +17,11 @@ from flashdd.core.config import CompareSection, ImagesSection, RunConfig
 from flashdd.core.errors import FlashddError, OutputError, UsageError
 from flashdd.core.record import Record
 from flashdd.core.regret import Regret
+from flashdd.data.sources import check_source
 from flashdd.pipeline import regret as regret_study
-from flashdd.pipeline.regret import checked_cases, regret
+from flashdd.pipeline.members import TutorDesign
+from flashdd.pipeline.regret import _check_tutors, checked_cases, regret
+from flashdd.pipeline.setup import resolve, source_options
 from flashdd.report.regret import regret_markdown
 
 NAMES, EPOCHS = ("strided-1-w4", "strided-2-w4"), (1, 2)
@@ -154,6 +158,18 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is not empty"):
         regret(study(), tmp_path, cache=tmp_path / "cache")
     assert os.listdir(tmp_path) == ["precious.txt"]
+
+
+def test_the_grid_imitates_whom_the_search_does() -> None:
+    config = tiny_config(regret={"ipc": (2,), "tutors": "d1-k2"})
+    setup = resolve(config, check_source(source_options(config)))
+    same = TutorDesign(epochs=1, shift=setup.member_recipe.shift, copies=2)
+    _check_tutors(setup, same)
+    for other in (replace(same, epochs=2), replace(same, copies=3), None):
+        with pytest.raises(UsageError, match="the grid's d1-k2"):
+            _check_tutors(setup, other)
+    with pytest.raises(UsageError, match=r"saw images move by 0\.5 of their side.*set teacher\.shift"):
+        _check_tutors(setup, replace(same, shift=0.5))
 
 
 def test_a_grid_that_imitates_others_than_the_search_is_refused(out: Path) -> None:

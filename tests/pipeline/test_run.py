@@ -318,7 +318,20 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
     assert "tutor" not in load(finished[0] / "artifact").provenance["labeler_training"]
 
 
-def test_from_sixteen_pixels_on_labelers_imitate_by_default(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [True, False])
+def test_from_sixteen_pixels_on_labelers_imitate_by_default(
+    stopped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three teachers, where proxies like one that was stopped early."""
+
+    def liked(proxies: object, candidate: Candidate, seed: int) -> float:
+        return (
+            0.3
+            + 0.1 * (candidate.setting.length < 1 if stopped else candidate.setting.length == 1)
+            + 0.01 * seed
+        )
+
+    monkeypatch.setattr(search_module._Proxies, "score", liked)
     larger = {"data__resolution": 16, "labeler__max_macs": 40_000, "protocol__image_passes": 100}
     record = run(tiny_config(teacher__epochs=4, **larger), tmp_path / "out", cache=tmp_path / "cache")
     assert record.config["resolved"]["teacher_lengths"] == [0.25, 0.5, 1.0]
@@ -326,7 +339,7 @@ def test_from_sixteen_pixels_on_labelers_imitate_by_default(tmp_path: Path) -> N
     assert record.teacher_search is not None
     tried = record.teacher_search.candidates
     assert {2, 4} <= {candidate.epochs for candidate in tried}
-    stopped = tried[record.teacher_search.chosen].epochs < 4
+    assert (tried[record.teacher_search.chosen].epochs < 4) == stopped
     assert (record.labeler.tutor is not None) == stopped
     assert any(note.startswith("labeler.tutor") for note in record.notes) != stopped
     assert record.labeler.tutor is None or record.labeler.tutor.num_networks == 3

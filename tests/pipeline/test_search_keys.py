@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,6 +19,7 @@ from flashdd.pipeline import search as search_module
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.search import capacity_search, teacher_search
+from flashdd.pipeline.setup import resolve
 from flashdd.pipeline.start import started
 
 _IMAGES = cast(ImageSet, SimpleNamespace(content_hash="images"))
@@ -46,6 +48,11 @@ def _teacher(context: Context, data: RealDataset) -> object:
     return teacher_search(context, data, _IMAGES, cast(Any, lambda course: network))
 
 
+def _with(opened: Opened, dial: dict[str, Any]) -> Opened:
+    context, data = opened
+    return replace(context, setup=resolve(tiny_config(**dial), context.setup.facts)), data
+
+
 def _key(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, search: Callable[[Context, RealDataset], object]
 ) -> tuple[Any, ...]:
@@ -60,7 +67,7 @@ def _key(
 
 
 @pytest.mark.parametrize("search", [_capacity, _teacher])
-@pytest.mark.parametrize("revision", ["NETWORK_REVISION", "MEMBERS_REVISION", "LABELS_REVISION"])
+@pytest.mark.parametrize("revision", ["NETWORK_REVISION", "MEMBERS_REVISION", "TABLE_REVISION"])
 def test_whatever_proxies_learn_from_has_its_revision_in_the_key(
     revision: str,
     search: Callable[[Context, RealDataset], object],
@@ -71,6 +78,40 @@ def test_whatever_proxies_learn_from_has_its_revision_in_the_key(
     assert before == _key(opened, monkeypatch, search)
     monkeypatch.setattr(search_module, revision, 999)
     assert before != _key(opened, monkeypatch, search)
+
+
+@pytest.mark.parametrize("search", [_capacity, _teacher])
+@pytest.mark.parametrize(
+    "dial",
+    [
+        {"precision": "bf16-mixed"},
+        {"seed": 1},
+        {"views__augmentation_seed": 1},
+        {"protocol__image_passes": 120},
+        {"search__student": "convnet-2-w8"},
+        {"search__seeds": 3},
+        {"search__finalists": 3},
+        {"search__temperatures": [4.0]},
+    ],
+)
+def test_what_proxies_see_and_how_they_are_compared_is_in_the_key(
+    dial: dict[str, Any],
+    search: Callable[[Context, RealDataset], object],
+    opened: Opened,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _key(_with(opened, dial), monkeypatch, search) != _key(opened, monkeypatch, search)
+
+
+@pytest.mark.parametrize(
+    "dial", [{"labeler__budget": "3000"}, {"labeler__max_macs": 10_000}, {"labeler__max_members": 2}]
+)
+def test_only_labelers_have_ceilings(
+    dial: dict[str, Any], opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = _with(opened, dial)
+    assert _key(other, monkeypatch, _capacity) != _key(opened, monkeypatch, _capacity)
+    assert _key(other, monkeypatch, _teacher) == _key(opened, monkeypatch, _teacher)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -127,6 +128,16 @@ def test_where_operations_are_the_limit_fewer_bits_bring_no_width() -> None:
     assert [rung.name for rung in setup.variants.fewer_bits(chain[-1])] == [chain[-1].name]
 
 
+def test_fewer_bits_widen_a_head_of_low_rank() -> None:
+    """Below the rung's own width there may be fewer features than its head has ranks."""
+    setup = _resolve(_facts(32, 10), labeler__bits=[8, 4])
+    rung = setup.room.rung(LabelerSpec.parse("strided-3-w16-gap-r5"))
+    same, wide = setup.variants.fewer_bits(rung)
+    assert same.name == rung.name
+    assert re.fullmatch(r"strided-3-w(\d+)-gap-r5", wide.name)
+    assert same.bytes < wide.bytes <= rung.bytes
+
+
 def test_ensembles_keep_to_bytes_operations_and_their_number() -> None:
     setup = _resolve(_facts(32, 10), labeler__max_members=4, labeler__budget="20KB")
     rung = setup.families[1][0][0]
@@ -213,3 +224,11 @@ def test_separable_ladders_are_climbed_on_demand() -> None:
     assert all(name.endswith("-ds") for name in names[1])
     with pytest.raises(ConfigError, match="holds no labeler: the smallest that works here is"):
         _resolve(_facts(32, 10), labeler__stems=["patch-ds"], labeler__budget="500")
+    with pytest.raises(
+        ConfigError, match="there is no conv-ds network for images of 3 x 3 pixels; take some of"
+    ):
+        _resolve(
+            _facts(3, 10),
+            labeler__stems=["conv-ds"],
+            **dict.fromkeys(("teacher__name", "student__name", "search__student"), "convnet-1-w4"),
+        )

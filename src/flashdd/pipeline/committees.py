@@ -23,8 +23,6 @@ from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.committee import Committee, CommitteeSource
-from flashdd.labels.entropy import mean_entropy, temperature_of
-from flashdd.labels.flash.capacity import default_setting
 from flashdd.labels.flash.ensemble import matched_weights
 from flashdd.labels.table import TableSource
 from flashdd.models.table import size_of_name
@@ -36,6 +34,7 @@ from flashdd.pipeline.networks import (
     check_softness,
     parse_network,
     read_dials,
+    softened,
     trained_network,
 )
 from flashdd.pipeline.real import Network
@@ -136,18 +135,11 @@ def committee_row(context: Context, data: RealDataset, images: ImageSet, method:
     judged = _judged(context, data, networks, raw=wanted.raw)
     weights, scale = _weights(judged.record["spreads"], raw=wanted.raw)
     logit_scale = wanted.logit_scale * scale
-    temperature = wanted.temperature or default_setting(setup.settings).temperature
-    table: Tensor | None = None
-    softness: dict[str, float] = {}
-    if wanted.group is None and labels_tabled(context, images):
-        table = logit_scale * _mean_table(context, networks, images, weights)
-        if wanted.entropy is not None:
-            temperature = temperature_of(table, wanted.entropy)
-        softness["entropy"] = mean_entropy(table, temperature)
-    elif wanted.entropy is not None:
-        raise UsageError(
-            f"label scheme '{scheme}': an entropy needs a table of all labels, too many here: give a temperature."
-        )
+    tabled = wanted.group is None and labels_tabled(context, images)
+    table = logit_scale * _mean_table(context, networks, images, weights) if tabled else None
+    temperature, softness = softened(
+        scheme, setup, table, temperature=wanted.temperature, entropy=wanted.entropy
+    )
 
     def made_online() -> Opened:
         committee = Committee([network.open() for network in networks], weights).to(context.device)

@@ -41,15 +41,15 @@ class Room:
     def holds(self, rung: Rung) -> bool:
         return rung.bytes <= self.max_bytes and rung.macs <= self.max_macs
 
-    def widest(self, spec: LabelerSpec, bits: int = 8) -> LabelerSpec | None:
-        """The widest network of `spec`'s shape that fits; None if not even width 1 does."""
+    def widest(self, spec: LabelerSpec, bits: int = 8, least: int = 1) -> LabelerSpec | None:
+        """The widest network of `spec`'s shape, at least `least` wide, that fits; None if none does."""
 
         def fits(width: int) -> bool:
             return self.holds(self.rung(replace(spec, width=width), bits))
 
-        if not fits(1):
+        if not fits(least):
             return None
-        low, high = 1, 2
+        low, high = least, 2 * least
         while high < 4096 and fits(high):
             low, high = high, high * 2
         while high - low > 1:
@@ -99,7 +99,7 @@ def variants_of(config: RunConfig, room: Room) -> Variants:
         spec = LabelerSpec.parse(rung.name)
         specs = [spec]
         if spec.stem in STEMS:
-            wider = replace(room, max_bytes=rung.bytes).widest(spec, max(below))
+            wider = replace(room, max_bytes=rung.bytes).widest(spec, max(below), least=spec.width)
             if wider is not None and wider != spec:
                 specs.append(wider)
         return [room.rung(each, max(below)) for each in specs]
@@ -126,8 +126,10 @@ def _own_family(name: str, room: Room, bits: int) -> tuple[tuple[Rung, ...], ...
         )
     chains = [[room.rung(LabelerSpec.parse(spec), bits) for spec in chain] for chain in given]
     fitting = [[rung for rung in chain if room.holds(rung)] for chain in chains]
+    if not any(chains):
+        raise UsageError(f"labeler family '{name}' returned no network: expected a list of chains of names.")
     if not any(fitting):
-        smallest = min((rung.bytes for chain in chains for rung in chain), default=0)
+        smallest = min(rung.bytes for chain in chains for rung in chain)
         raise ConfigError(
             f"labeler family '{name}' has no network within {room.max_bytes} bytes and {room.max_macs} MACs: its "
             f"smallest has {smallest} bytes."
@@ -147,6 +149,11 @@ def _too_small(config: RunConfig, specs: Sequence[LabelerSpec], yardstick: Size,
     """The sentence for a budget that holds no rung: the smallest budget, or else MAC ceiling, that holds one."""
     bits = config.labeler.bits[0]
     rungs = [room.rung(spec, bits) for spec in specs if spec.family in config.labeler.stems]
+    if not rungs:
+        return (
+            f"labeler.stems: there is no {' or '.join(config.labeler.stems)} network for images of {room.shape[1]} x "
+            f"{room.shape[2]} pixels; take some of {', '.join(sorted({spec.family for spec in specs}))}."
+        )
     if config.labeler.max_macs is None:
         # a larger budget raises the default ceiling with it
         per_byte = yardstick.macs / _CLAIMED_SPEED / (_CLAIMED_SHARE * yardstick.bytes)

@@ -13,7 +13,7 @@ from flashdd.data.views import ViewMaker
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.pipeline.context import Context
 
-LABELS_REVISION = 2
+TABLE_REVISION = 2
 """Also part of the key of searches, which keep no labels."""
 
 
@@ -73,7 +73,7 @@ def labels_stage(
 
     stage = context.local.make(
         "labels",
-        revision=LABELS_REVISION,
+        revision=TABLE_REVISION,
         config={
             "views": protocol.views.to_json(),
             "epochs": epochs,

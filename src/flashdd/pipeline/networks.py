@@ -20,6 +20,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from flashdd.core.config import MOST_SHIFT, MOST_TUTORS
 from flashdd.core.errors import UnknownNameError, UsageError
 from flashdd.data.dataset import RealDataset
@@ -180,22 +182,36 @@ def check_softness(scheme: str, setup: Setup, *, temperature: float | None, entr
         )
 
 
+def softened(
+    scheme: str, setup: Setup, logits: Tensor | None, *, temperature: float | None, entropy: float | None
+) -> tuple[float, dict[str, float]]:
+    """The temperature that a row asks for, or that gives its labels that entropy, or the search's first; and the
+    entropy that they have, as a fact of the row.
+
+    logits: of all its labels, None where they are too many for a table; UsageError where an entropy needs them.
+    """
+    if temperature is None:
+        temperature = default_setting(setup.settings).temperature
+    if logits is None:
+        if entropy is not None:
+            raise UsageError(
+                f"label scheme '{scheme}': an entropy needs a table of all labels, too many here: give a temperature."
+            )
+        return temperature, {}
+    if entropy is not None:
+        temperature = temperature_of(logits, entropy)
+    return temperature, {"entropy": mean_entropy(logits, temperature)}
+
+
 def network_row(context: Context, data: RealDataset, images: ImageSet, method: str, scheme: str) -> Row:
     """The row of students whose labels that network gives; its facts say how good and how soft they are."""
     setup, wanted = context.setup, parse_network(scheme)
     network = _made(context, data, wanted)
     stage, labels = labels_stage(context, network, images)
-    temperature = wanted.temperature or default_setting(setup.settings).temperature
-    facts: dict[str, Any] = {}
-    if labels.table is not None:
-        logits = wanted.logit_scale * labels.table
-        if wanted.entropy is not None:
-            temperature = temperature_of(logits, wanted.entropy)
-        facts["entropy"] = mean_entropy(logits, temperature)
-    elif wanted.entropy is not None:
-        raise UsageError(
-            f"label scheme '{scheme}': an entropy needs a table of all labels, too many here: give a temperature."
-        )
+    logits = None if labels.table is None else wanted.logit_scale * labels.table
+    temperature, facts = softened(
+        scheme, setup, logits, temperature=wanted.temperature, entropy=wanted.entropy
+    )
 
     def open_row() -> Opened:
         source = labels.source(temperature=temperature, logit_scale=wanted.logit_scale)

@@ -8,7 +8,6 @@ from typing import Any
 
 from flashdd import __version__
 from flashdd.artifact.write import ArtifactContent, write_artifact
-from flashdd.core.errors import ConfigError
 from flashdd.core.files import folder_bytes, sha256_file
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
@@ -41,8 +40,7 @@ def artifact_stage(
         protocol=setup.protocol.to_json(),
         provenance=_provenance(setup, data, capacity),
         figures={},
-        title=setup.config.title
-        or f"{data.name}, {counted(setup.num_images // data.num_classes, 'image')} per class",
+        title=setup.config.title or f"{data.name}, {_images_text(setup)}",
     )
 
     def make(work: StageWork) -> dict[str, Any]:
@@ -50,10 +48,7 @@ def artifact_stage(
         folder = work.folder / "artifact"
         write_artifact(content, folder)
         label_bytes = (folder / "labeler.safetensors").stat().st_size
-        if label_bytes > setup.budget_bytes:  # the rungs are measured before they are trained: never seen
-            raise ConfigError(
-                f"the labeler has {label_bytes} bytes, above the budget of {setup.budget_bytes} bytes."
-            )
+        assert label_bytes <= setup.budget_bytes, "rungs are measured before they are trained"
         return {
             "label_bytes": label_bytes,
             "image_bytes": next((folder / "data").iterdir()).stat().st_size,
@@ -80,6 +75,12 @@ def artifact_stage(
         build=make,
     )
     return stage, content
+
+
+def _images_text(setup: Setup) -> str:
+    if setup.ipc is None:
+        return f"{setup.num_images} images of {setup.facts.num_classes} classes"
+    return f"{counted(setup.ipc, 'image')} per class"
 
 
 def publish(content: ArtifactContent, figures: dict[str, Any], folder: Path) -> None:

@@ -74,7 +74,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     others = {}
     if setup.method != "random":
         others["random"] = open_images(images_stage(context, data, teacher, "random"))
-    beside = [replace(material, images=images, method=name) for name, images in others.items()]
+    beside = [replace(material, images=its, method=name) for name, its in others.items()]
     students = student_rows(context, material, beside)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
     throughput = throughput_stage(context, content.labeler, artifact.record["labeler_sha256"])

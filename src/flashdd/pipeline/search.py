@@ -28,7 +28,7 @@ from flashdd.labels.flash.capacity import (
 )
 from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.labels import LABELS_REVISION, labels_of, labels_stage
+from flashdd.pipeline.labels import TABLE_REVISION, labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
@@ -212,7 +212,7 @@ def _search_stage(
             "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
             "protocol": setup.protocol.to_json(),
             "proxy": [setup.proxy, own_part("model", setup.proxy)],
-            "revisions": [NETWORK_REVISION, MEMBERS_REVISION, LABELS_REVISION],
+            "revisions": [NETWORK_REVISION, MEMBERS_REVISION, TABLE_REVISION],
             "seed": setup.config.seed,
             "augmentation_seed": setup.config.views.augmentation_seed,
             "precision": setup.config.precision,

@@ -40,8 +40,8 @@ Shape = tuple[int, int, int]
 class Setup:
     """A run, resolved.
 
-    families: per family the chains of its depths; a chain has the rungs that fit budget and MAC ceiling,
-    in ascending order. variants: what a rung may become within both. foreign: an image set that was made elsewhere.
+    room: where a labeler has to fit. families: per family the chains of its depths; a chain has the rungs that fit, in
+    ascending order. variants: what a rung may become there. foreign: an image set that was made elsewhere.
     image_counts: distilled images of every class. settings: that a search tries, of labelers and of the full teacher.
     """
 
@@ -56,8 +56,7 @@ class Setup:
     protocol: Protocol
     reference: Size
     teacher_size: Size
-    budget_bytes: int
-    max_macs: int
+    room: Room
     families: tuple[tuple[tuple[Rung, ...], ...], ...]
     settings: tuple[Setting, ...]
     teacher_settings: tuple[Setting, ...]
@@ -66,14 +65,12 @@ class Setup:
     teacher_recipe: ClassifierRecipe
 
     @property
-    def room(self) -> Room:
-        """Where a labeler has to fit."""
-        return Room(
-            shape=self.facts.shape,
-            classes=self.facts.num_classes,
-            max_bytes=self.budget_bytes,
-            max_macs=self.max_macs,
-        )
+    def budget_bytes(self) -> int:
+        return self.room.max_bytes
+
+    @property
+    def max_macs(self) -> int:
+        return self.room.max_macs
 
     def member_at(self, course: Course) -> ClassifierRecipe:
         """The members' training in that course; its length is rounded to epochs."""
@@ -216,8 +213,7 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
         protocol=protocol,
         reference=yardstick,
         teacher_size=teacher_size,
-        budget_bytes=budget,
-        max_macs=max_macs,
+        room=room,
         families=labeler_families(config, yardstick, room),
         settings=_settings(config, protocol, _labeler_courses(config, shape, member_recipe)),
         teacher_settings=_settings(config, protocol, _teacher_courses(config, shape)),

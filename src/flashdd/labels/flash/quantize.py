@@ -7,7 +7,7 @@ from torch import Tensor
 
 BITS = (2, 3, 4, 6, 8)
 # The smallest positive float16: the scale of a channel whose weights are all zero.
-_TINY = 2.0**-24
+TINIEST = 2.0**-24
 # Shares of the largest weight at which the search clips. Below an eighth a channel of 100,000 Gaussian weights
 # gains nothing at 2 bits, and fewer bits or weights clip later.
 _CLIPS = tuple(step / 64 for step in range(64, 7, -1))
@@ -59,7 +59,7 @@ def _unclipped(rows: Tensor, bits: int) -> Tensor:
     # Rounding down would push the largest weight over the limit; the next float16 up holds it.
     short = scale.float() * limit < largest
     scale = torch.where(short, torch.nextafter(scale, torch.full_like(scale, torch.inf)), scale)
-    return scale.clamp_min(_TINY)
+    return scale.clamp_min(TINIEST)
 
 
 def _least_squares(rows: Tensor, bits: int) -> Tensor:
@@ -68,7 +68,7 @@ def _least_squares(rows: Tensor, bits: int) -> Tensor:
     least = torch.full_like(largest, torch.inf)
     for clip in _CLIPS:
         for sign in (1, -1):
-            scale = sign * (clip * largest).half().clamp_min(_TINY)
+            scale = sign * (clip * largest).half().clamp_min(TINIEST)
             error = (_nearest(rows, scale.float(), bits) * scale.float()[:, None] - rows).square().sum(1)
             better = error < least
             found, least = torch.where(better, scale, found), torch.where(better, error, least)

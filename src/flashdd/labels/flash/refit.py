@@ -17,7 +17,7 @@ from flashdd.data.dataset import Split
 from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.fold import FoldedNet, fold, folded_forward
 from flashdd.labels.flash.labeler import Member, rounded_member
-from flashdd.labels.flash.quantize import integer_range, quantize, to_integers
+from flashdd.labels.flash.quantize import TINIEST, integer_range, quantize, to_integers
 from flashdd.models.family import LabelerSpec, LayerShape, spec_layers
 from flashdd.models.labelernet import LabelerNet
 from flashdd.training.classifier import shifted_views
@@ -27,7 +27,6 @@ from flashdd.training.optim import build_optimizer, cosine
 from flashdd.training.order import BatchOrder
 from flashdd.training.source import every_image
 
-_TINY = 2.0**-24
 _LARGEST = 65504.0
 
 
@@ -201,7 +200,7 @@ def _column(rows: Tensor, like: Tensor) -> Tensor:
 
 def _held(scale: Tensor) -> Tensor:
     """Within what float16 holds, the sign kept."""
-    return scale.sign() * scale.abs().clamp(_TINY, _LARGEST)
+    return scale.sign() * scale.abs().clamp(TINIEST, _LARGEST)
 
 
 def _half(values: Tensor) -> Tensor:
