@@ -81,6 +81,16 @@ def test_cells() -> None:
     assert more.body[0][-2:] == ["+0.33 [-1.00, +1.00]", "5"]
 
 
+def test_recovery_alone_stands_once_for_all_labels() -> None:
+    alone = SCORES[1].model_copy(update={"ior": None, "lrs": None})
+    hard = alone.model_copy(update={"scheme": "hard"})
+    (table,) = side_tables(_comparison(scores=(alone, hard)))
+    assert table.body == [["rded", "10", "hard labels", "+44.0 ± 1.4 (n=2)"]]
+    (table,) = side_tables(_comparison(scores=(SCORES[1], hard)))
+    assert [row[2] for row in table.body] == ["labeler (ours)", "hard labels"]
+    assert side_tables(_comparison(scores=(alone,))) == []
+
+
 def test_students_and_protocols_get_a_column_where_they_differ() -> None:
     other = SCORES[1].model_copy(update={"student": "resnet18", "protocol": "rded"})
     (table,) = side_tables(_comparison(scores=(*SCORES, other)))

@@ -15,6 +15,7 @@ _SCORES = (
     "good. IOR: these images less random real ones, both with the same scheme. LRS and ARS: 0 to 100 %, 26.9 % where "
     "nothing is gained or lost."
 )
+_HARD = "hard"
 _RANKINGS = (
     "Kendall's tau-b between the image sets' mean accuracies under two label schemes: 1 for the same order, -1 for the "
     f"opposite. Intervals, from {CLAIMING_SEEDS} seeds on, are over resampled seeds of the students and say nothing "
@@ -35,8 +36,9 @@ class SideTable:
 def side_tables(comparison: Comparison) -> list[SideTable]:
     """Those that have rows."""
     tables = []
-    if comparison.scores:
-        head, body = _spoken(_score_columns(comparison.scores))
+    scores = [score for score in comparison.scores if _says_more(score)]
+    if scores:
+        head, body = _spoken(_score_columns(scores))
         tables.append(SideTable(title="DD-Ranking's scores", text=_SCORES, head=head, body=body))
     if comparison.rankings:
         head, body = _spoken(_ranking_columns(comparison.rankings))
@@ -50,6 +52,11 @@ def side_markdown(comparison: Comparison) -> str:
         f"\n**{table.title}** {table.text}\n\n{markdown_lines(table.head, table.body)}"
         for table in side_tables(comparison)
     )
+
+
+def _says_more(score: Score) -> bool:
+    """HLR is of the images: where rows have no other, that of hard labels says it for all."""
+    return score.scheme == _HARD or any(spread is not None for spread in (score.ior, score.lrs, score.ars))
 
 
 def _score_columns(scores: Sequence[Score]) -> dict[str, list[str]]:
