@@ -172,8 +172,8 @@ class SearchSection(Section):
 
     temperatures: tuple[float, ...] = (1.0, 4.0, 20.0)
     """tried where the protocol takes the source's temperature"""
-    logit_scales: tuple[float, ...] = (1.0, 2.0, 5.0)
-    """tried where the protocol fixes the temperature"""
+    logit_scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+    """the same where the protocol fixes the temperature"""
     lengths: tuple[float, ...] | None = None
     """factors on a labeler's epochs of training, each with a schedule of its own; by default the whole and, from 16
     pixels of the shorter side on, an eighth, a quarter and a half as well"""

@@ -45,9 +45,8 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     height, width = facts.shape[1:]
     search = config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
-    _, teacher_dials = _dials(setup.teacher_settings)
     raised = max(0, search.finalist_seeds - search.seeds)
-    settings = 1 + teacher_dials
+    settings = 1 + _others(setup.teacher_settings)[1]
     teacher = settings * search.seeds + min(2 * search.finalists, settings) * raised
     epochs = protocol.epochs(setup.num_images)
     return [
@@ -85,13 +84,12 @@ def _proxies(setup: Setup) -> str:
     search = setup.config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
     climbed = sum(min(len(chain), 1 + search.patience) for family in setup.families for chain in family)
-    courses, dials = _dials(setup.settings)
+    few, many = _others(setup.settings)
     raised = max(0, search.finalist_seeds - search.seeds)
-    turned = dials - max(0, courses - 2)  # one other length at least
     varied = min(search.finalists, climbed)
-    least = (climbed + varied * turned) * search.seeds + varied * raised
-    most = (rungs + search.finalists * dials) * search.seeds + 2 * search.finalists * raised  # contenders
-    most += (courses - 1) * rungs * search.seeds  # each other course may be climbed once
+    least = (climbed + varied * few) * search.seeds + varied * raised
+    most = (rungs + search.finalists * many) * search.seeds + 2 * search.finalists * raised  # contenders
+    most += (_courses(setup.settings) - 1) * rungs * search.seeds  # each other course may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     return f"{least} to {most}"
 
@@ -136,10 +134,15 @@ def _training(setup: Setup, recipe: ClassifierRecipe) -> str:
     return f"{counted(recipe.epochs, 'epoch')} (images {moved})"
 
 
-def _dials(settings: Sequence[Setting]) -> tuple[int, int]:
-    """Courses of training, and settings that a rung is tried at beside the default, at most."""
-    courses = len({setting.course for setting in settings})
-    return courses, len(settings) // courses + courses - 2
+def _others(settings: Sequence[Setting]) -> tuple[int, int]:
+    """Settings that a rung is tried at beside the default, at least (a step to either side) and at most."""
+    courses = _courses(settings) - 1
+    softness = len(settings) // (courses + 1) - 1
+    return min(2, softness) + min(1, courses), softness + courses
+
+
+def _courses(settings: Sequence[Setting]) -> int:
+    return len({setting.course for setting in settings})
 
 
 def _variants(setup: Setup) -> int:

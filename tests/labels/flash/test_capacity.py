@@ -90,6 +90,19 @@ def test_settings_are_varied_one_dial_at_a_time() -> None:
     assert tried == {(1.0, 1.0), (1.0, 4.0), (1.0, 20.0), (0.5, 1.0)}
 
 
+def test_scales_are_tried_away_from_the_middle_as_long_as_they_gain() -> None:
+    scales = [replace(DEFAULT, logit_scale=scale) for scale in (0.25, 0.5, 1.0, 2.0, 4.0)]
+    assert default_setting(scales) == scales[2]
+    for gains, tried in (
+        ({}, {0.5, 1.0, 2.0}),
+        ({0.5: 0.1}, {0.25, 0.5, 1.0, 2.0}),
+        ({2.0: 0.1}, {0.5, 1.0, 2.0, 4.0}),
+    ):
+        score = Scores({"a1": 0.5}, {setting: gains.get(setting.logit_scale, 0.0) for setting in scales})
+        search([[_chain("a", 1)]], scales, score, BUDGET)
+        assert {setting.logit_scale for _, setting, _ in score.calls} == tried
+
+
 def _at(length: float) -> Setting:
     return replace(DEFAULT, length=length)
 

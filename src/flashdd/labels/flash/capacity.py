@@ -129,8 +129,8 @@ def search(
     families: of every family its chains, one per depth, each of ascending capacity.
 
     1. Climb every chain at the default setting, until `patience` rungs bring no gain.
-    2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature and scale, then length, away
-       from the default for as long as it gains, then shift. Another course may want another size: while a new one
+    2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature or scale, then length, both away
+       from the default for as long as that gains, then shift. Another course may want another size: while a new one
        leads, its family is climbed again at its setting.
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
@@ -250,30 +250,41 @@ def default_setting(settings: Sequence[Setting]) -> Setting:
     and scale."""
     course = Course(length=_DEFAULT_LENGTH, shift=settings[0].shift)
     whole = [setting for setting in settings if setting.course == course]
-    ordered = sorted(whole, key=lambda setting: (setting.temperature, -setting.logit_scale))
-    return ordered[len(ordered) // 2]
+    return sorted(whole, key=_softness)[len(whole) // 2]
+
+
+def _softness(setting: Setting) -> tuple[float, float]:
+    return setting.temperature, -setting.logit_scale
 
 
 def _vary(
     rung: Rung, settings: Sequence[Setting], default: Setting, measure: Callable[[Candidate], Measured]
 ) -> None:
-    softness = [measure(Candidate(rung=rung, setting=s)) for s in settings if s.course == default.course]
-    _vary_course(best(softness, 1)[0], settings, measure)
+    softness = sorted((s for s in settings if s.course == default.course), key=_softness)
+    start = measure(Candidate(rung=rung, setting=default))
+    _vary_course(_best_along(softness, start, measure), settings, measure)
 
 
 def _vary_course(
     start: Measured, settings: Sequence[Setting], measure: Callable[[Candidate], Measured]
 ) -> None:
-    """Shorter trainings than that of `start`, the longest of them first, until one brings no gain; then longer ones;
-    then every other shift at the best length."""
-    rung, found = start.candidate.rung, start.candidate.setting
-    dial = [replace(found, length=length) for length in sorted({setting.length for setting in settings})]
-    here, top = dial.index(found), start
-    for direction in (dial[:here][::-1], dial[here + 1 :]):
-        chain = [Candidate(rung=rung, setting=s) for s in direction]
-        top = best([top, *climb(chain, measure, patience=1, above=start.mean)], 1)[0]
+    """Other lengths of training than that of `start`, then every other shift at the best length."""
+    found = start.candidate.setting
+    lengths = [replace(found, length=length) for length in sorted({setting.length for setting in settings})]
+    top = _best_along(lengths, start, measure).candidate
     for shift in dict.fromkeys(setting.shift for setting in settings):
-        measure(Candidate(rung=rung, setting=replace(top.candidate.setting, shift=shift)))
+        measure(replace(top, setting=replace(top.setting, shift=shift)))
+
+
+def _best_along(
+    dial: Sequence[Setting], start: Measured, measure: Callable[[Candidate], Measured]
+) -> Measured:
+    """The best of a dial: from `start` down, the nearest first, until one brings no gain over it; then up."""
+    here, top = dial.index(start.candidate.setting), start
+    for direction in (dial[:here][::-1], dial[here + 1 :]):
+        chain = [replace(start.candidate, setting=setting) for setting in direction]
+        top = best([top, *climb(chain, measure, patience=1, above=start.mean)], 1)[0]
+    return top
 
 
 def _climb_at_other_courses(
