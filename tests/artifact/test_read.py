@@ -287,10 +287,15 @@ def test_labeler_stands_in_for_a_teacher(artifact: Artifact) -> None:
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
     pixels = artifact.images / 255
     normalized = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    logits = artifact.labeler.as_teacher(mean, std)(normalized)
+    teacher = artifact.labeler.as_teacher(mean, std)
+    assert teacher.temperature == artifact.labeler.temperature
+    logits = teacher(normalized)
     assert torch.allclose(logits, artifact.labeler.logits_of(pixels), atol=1e-4)
     with pytest.raises(UsageError, match="1 means and 3 deviations: expected 3 of each"):
         artifact.labeler.as_teacher([0.5], std)
+    for wrong in ([0.2, 0.0, 0.3], [0.2, float("nan"), 0.3]):
+        with pytest.raises(UsageError, match="expected finite numbers, deviations above 0"):
+            artifact.labeler.as_teacher(mean, wrong)
     with pytest.raises(UsageError, match=r"labels images \(3, .*\); got \(1, 8, 8\)"):
         artifact.labeler.as_teacher(mean, std)(torch.zeros(2, 1, 8, 8))
 

@@ -29,6 +29,7 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
     ("tree", "message"),
     [
         ({"images": {"ipcc": 1}}, r"unknown key 'images.ipcc': did you mean 'images.ipc'\?"),
+        ({"epochs": 3}, r"unknown key 'epochs': did you mean 'teacher.epochs' or 'regret.epochs'\?"),
         ({"imges": {}}, r"unknown key 'imges': did you mean 'images'\?"),
         ({"images": {"ipc": 0}}, r"images.ipc: got 0; input should be greater than or equal to 1\."),
         ({"search": {"lengths": [1.0, 0.5]}}, r"search.lengths: got \[1.0, 0.5\]; needs ascending"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 from tiny import tiny_config
 
 from flashdd.core.record import Record
-from flashdd.pipeline.record import caveats
+from flashdd.data.dataset import RealDataset
+from flashdd.pipeline.real import Network
+from flashdd.pipeline.record import at_chance, caveats
 from flashdd.pipeline.start import started
 
 
@@ -55,3 +59,14 @@ def test_where_one_temperature_was_tried_a_note_says_so(
             note for note in caveats(context, data, schemes) if "was not searched" in note and "soft" in note
         ]
     assert [f"({dial})" in note for note in told] == ([True] if dial else [])
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "told"), [(0.1, True), (0.4, True), (0.6, True), (0.78, True), (0.82, False), (1.0, False)]
+)
+def test_a_teacher_at_chance_is_told(accuracy: float, told: bool) -> None:
+    """Chance: three of four images are of one class, 0.75 ± 0.022 of 400."""
+    val = SimpleNamespace(labels=torch.tensor([0] * 300 + [1] * 100))
+    teacher = SimpleNamespace(accuracy=lambda split: accuracy if split == "val" else None)
+    notes = at_chance(cast(RealDataset, SimpleNamespace(val=val)), cast(Network, teacher))
+    assert [note.startswith("The full teacher is at chance") for note in notes] == [True] * told

@@ -30,6 +30,7 @@ from flashdd.core.errors import (
 from flashdd.core.files import folder_bytes
 from flashdd.core.record import Record
 from flashdd.labels.flash.capacity import Candidate
+from flashdd.pipeline import context as context_module
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline import throughput
 from flashdd.pipeline.plan import plan
@@ -72,13 +73,15 @@ def test_a_run_leaves_everything_it_promises(finished: tuple[Path, Record]) -> N
     assert all(row.accuracy.n == (1 if row.images == "real-whole" else 2) for row in record.students)
 
 
-def test_a_finished_run_keeps_what_was_measured_of_its_speed(
+def test_a_finished_run_keeps_what_was_measured_of_its_speed_and_where(
     finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished[0], tmp_path / "out")
     monkeypatch.setattr(throughput, "measure_throughput", None)
+    monkeypatch.setattr(context_module, "environment", None)
     again = run(tiny_config(), tmp_path / "out", cache=finished[0].parent / "cache")
     assert again.throughput == finished[1].throughput
+    assert again.environment == finished[1].environment  # of the process that made it
 
 
 def test_sizes_in_the_record_are_bytes_on_disk(finished: tuple[Path, Record]) -> None:

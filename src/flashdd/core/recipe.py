@@ -82,9 +82,10 @@ def known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str
 def _explain(detail: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, [*RunConfig.model_fields, *known_keys()], n=1)
+        named = [known for known in known_keys() if known.rpartition(".")[2] == key]
+        near = named or difflib.get_close_matches(key, [*RunConfig.model_fields, *known_keys()], n=1)
         hint = (
-            f": did you mean '{near[0]}'?"
+            f": did you mean {' or '.join(map(repr, near))}?"
             if near
             else f": the sections are {', '.join(RunConfig.model_fields)}."
         )

@@ -315,8 +315,10 @@ def _labels(path: Path, content: _Content, count: int, classes: int) -> tuple[Te
         )
     labels = labels.long()
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        shifted = ": subtract 1" if (int(labels.min()), int(labels.max())) == (1, classes) else ""
         raise DataError(
-            f"{path}: labels span {int(labels.min())} to {int(labels.max())}, the data have classes 0 to {classes - 1}."
+            f"{path}: labels span {int(labels.min())} to {int(labels.max())}, the data have classes 0 to "
+            f"{classes - 1}{shifted}."
         )
     return labels, soft
 
@@ -343,7 +345,13 @@ def _numbers(path: Path, name: str, held: Any) -> tuple[float, ...] | None:
 
 
 def _other_shape(path: Path, got: tuple[int, ...], expected: tuple[int, int, int]) -> DataError:
+    if got[-1] == expected[0] != got[0]:
+        remedy = "their channels stand last; save them as (N, C, H, W)"
+    elif got[0] != expected[0]:
+        remedy = "save them with as many channels as the data have"
+    else:
+        remedy = f"give the data the images' size with --resolution {got[-1]}, or resize them"
     return DataError(
         f"{path}: images are {' x '.join(map(str, got))} (channels, height, width), the data "
-        f"{' x '.join(map(str, expected))}: give the data the images' size with --resolution {got[-1]}, or resize them."
+        f"{' x '.join(map(str, expected))}: {remedy}."
     )

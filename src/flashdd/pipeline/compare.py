@@ -12,7 +12,6 @@ from typing import Any
 from flashdd import __version__
 from flashdd.artifact.read import Artifact, load
 from flashdd.core.config import RunConfig
-from flashdd.core.device import environment
 from flashdd.core.errors import UsageError
 from flashdd.core.files import read_json, write_atomic
 from flashdd.core.plugins import is_plugin
@@ -303,7 +302,7 @@ def _comparison(
             {
                 "flashdd": __version__,
                 "format": RECORD_FORMAT,
-                "environment": environment(context.device, commit=commit),
+                "environment": context.environment("comparison.json", commit=commit),
                 "config": _config(context, data),
                 "data": data_facts(data),
                 "rows": rows,

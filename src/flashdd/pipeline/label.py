@@ -15,7 +15,7 @@ from flashdd.images.table import METHODS
 from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish, tutor_facts
 from flashdd.pipeline.real import teacher_network
-from flashdd.pipeline.record import caveats
+from flashdd.pipeline.record import at_chance, caveats
 from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of, unimitated
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
@@ -59,7 +59,12 @@ def label(
             "temperature": capacity.choice.setting.temperature,
             "accuracy": made["accuracy"],
             **tutor_facts(setup, capacity),
-            "notes": [*notes, *caveats(context, data, ()), *unimitated(setup, tutor)],
+            "notes": [
+                *at_chance(data, teacher),
+                *notes,
+                *caveats(context, data, ()),
+                *unimitated(setup, tutor),
+            ],
         }
 
 

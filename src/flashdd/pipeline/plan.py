@@ -55,7 +55,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
             f"decode {facts.name}: {facts.num_train} + {facts.num_val} + {facts.num_test} images, {height}x{width}",
         ),
         ("teacher", f"train {config.teacher.name} for {_training(setup, setup.teacher_recipe)}"),
-        ("images", f"{setup.num_images} images by {setup.method}, IPC {setup.ipc or 'uneven'}"),
+        ("images", f"{setup.num_images} images {_made(setup)}, IPC {setup.ipc or 'uneven'}"),
         ("labels", f"{epochs * setup.num_images:,} views labeled by the teacher"),
         (
             "teacher-search",
@@ -77,6 +77,10 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         ("ship", "the best network that fits the bytes of the whole artifact"),
     ]
+
+
+def _made(setup: Setup) -> str:
+    return f"of {setup.foreign}, made elsewhere" if setup.foreign else f"by {setup.method}"
 
 
 def _proxies(setup: Setup) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
+
+import torch
 
 from flashdd import __version__
 from flashdd.core.record import CLAIMING_SEEDS, RECORD_FORMAT, Record, paired_difference
@@ -18,6 +21,7 @@ from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
 from flashdd.pipeline.search import SearchResult, unimitated
 from flashdd.pipeline.setup import Setup
 from flashdd.pipeline.storedrows import BY_LABELER
+from flashdd.report.text import percent_text
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
 _OPTIONAL = ("equal_bytes",)
@@ -81,7 +85,11 @@ def build_record(
             "ship": ship["seconds"],
         },
         "artifact_bytes": artifact_bytes,
-        "notes": [*_notes(context, data, image_stage, rows), *unimitated(setup, capacity.tutor)],
+        "notes": [
+            *at_chance(data, teacher),
+            *_notes(context, data, image_stage, rows),
+            *unimitated(setup, capacity.tutor),
+        ],
     }
     return Record.model_validate(plain(content))
 
@@ -271,6 +279,19 @@ def _unsearched(setup: Setup, schemes: Collection[str]) -> list[str]:
     return notes
 
 
+def at_chance(data: RealDataset, teacher: Network) -> list[str]:
+    """That the full teacher is no better than the most frequent class, on validation images, and what that means."""
+    count = len(data.val.labels)
+    most = torch.bincount(data.val.labels).max().item() / count
+    accuracy = teacher.accuracy("val")
+    if accuracy > most + 2 * math.sqrt(most * (1 - most) / count):
+        return []
+    return [
+        f"The full teacher is at chance, {percent_text(accuracy)} % of {count} validation images (teacher.epochs): its "
+        "labels, and what is compared to them, say nothing."
+    ]
+
+
 def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> list[str]:
     """What a reader of any table of these schemes, made on these data and this device, must know."""
     notes = _unsearched(context.setup, schemes)
@@ -279,7 +300,7 @@ def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> li
             "Hard labels, and stored ones that are no logits, train with cross-entropy: the protocol's loss compares "
             "logits."
         )
-    if context.setup.config.student.seeds < CLAIMING_SEEDS:
+    if schemes and context.setup.config.student.seeds < CLAIMING_SEEDS:
         notes.append(
             f"Differences at fewer than {CLAIMING_SEEDS} seeds show their interval; none of them is claimed."
         )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig
-from flashdd.core.device import environment
 from flashdd.core.files import folder_bytes, read_json, write_atomic
 from flashdd.core.progress import Progress
 from flashdd.core.record import Record
@@ -94,7 +93,7 @@ def _run(context: Context, data: RealDataset) -> Record:
         ship=ship,
         throughput=throughput,
         seconds=_seconds(context, data, images, searched, capacity),
-        environment=environment(context.device, commit=commit),
+        environment=context.environment("record.json", commit=commit),
         artifact_bytes=folder_bytes(context.out / "artifact"),
     )
     page = render_page(record, ReportFiles.read(context.out / "report"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -147,14 +148,19 @@ class Labeler(nn.Module):
     def as_teacher(self, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
         """A module on images normalized by `mean` and `std`, to stand in for a teacher in any training script.
 
-        mean, std: of pixels in [0, 1], a number per channel; UsageError for other amounts. The module refuses images of
-        another shape (C, H, W) than the labeler's.
+        mean, std: of pixels in [0, 1], a number per channel, deviations above 0; UsageError for others. The module
+        gives logits: its attribute `temperature` is the one that softens them into the labels that were chosen. It
+        refuses images of another shape (C, H, W) than the labeler's.
         """
         channels = self.shape[0]
         if len(mean) != channels or len(std) != channels:
             raise UsageError(
                 f"as_teacher: {len(mean)} means and {len(std)} deviations: expected {channels} of each, one for every "
                 "channel."
+            )
+        if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
+            raise UsageError(
+                f"as_teacher: mean {list(mean)} and std {list(std)}: expected finite numbers, deviations above 0."
             )
         return _AsTeacher(self, mean, std).eval()
 
@@ -167,6 +173,7 @@ class _AsTeacher(nn.Module):
     def __init__(self, labeler: Labeler, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.labeler = labeler
+        self.temperature = labeler.temperature
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
