@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -95,16 +96,23 @@ def test_verify_says_damaged_and_exits_with_one(capsys: pytest.CaptureFixture[st
     assert out.endswith("damaged\n")
 
 
-def test_an_interrupt_exits_with_130_and_says_how_to_go_on(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("sent", "expected", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_an_interrupt_has_its_exit_code_and_says_how_to_go_on(
+    sent: signal.Signals,
+    expected: int,
+    word: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("flashdd.cli.commands.build_config", interrupted)
+    before = signal.getsignal(sent)
+    monkeypatch.setattr("flashdd.cli.commands.build_config", lambda *_, **__: signal.raise_signal(sent))
     code, _, err = _call(capsys, "run")
-    assert code == 130
-    assert "the same command goes on from here" in err
+    assert code == expected
+    assert f"{word}: finished stages are kept; the same command goes on from here" in err
+    assert signal.getsignal(sent) is before
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,7 +20,7 @@ import typer
 from flashdd.cli.export import export
 from flashdd.core.errors import FlashddError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 _GLANCE_SECONDS = 0.15
 
 app = typer.Typer(
@@ -348,7 +350,8 @@ app.command()(export)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed or damaged, 2 unusable arguments, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed or damaged, 2 unusable arguments, 130 interrupted, 143
+    terminated."""
     _spare_a_busy_machine()
     try:
         app(args=arguments, prog_name="flashdd")
@@ -388,12 +391,22 @@ def _busy_and_all() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _interruptible(left: str) -> Iterator[None]:
-    """An interrupt becomes a sentence, which says what is left of the work, and its exit code."""
+    """An interrupt, or a request to terminate, becomes a sentence that says what is left of the work, and its code."""
+    terminated = False
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except KeyboardInterrupt:
-        _say(f"interrupted: {left}")
-        raise typer.Exit(INTERRUPTED) from None
+        _say(f"{'terminated' if terminated else 'interrupted'}: {left}")
+        raise typer.Exit(TERMINATED if terminated else INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(text: str) -> None:
