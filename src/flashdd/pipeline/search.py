@@ -61,8 +61,11 @@ class SearchResult:
 @dataclass(frozen=True, kw_only=True)
 class _SearchSpace:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
-    course; labels, accuracy (validation): of these; epochs: of a course."""
+    course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage, what this search
+    alone depends on."""
 
+    revision: int
+    key: dict[str, Any]
     families: Sequence[Sequence[Sequence[Rung]]]
     variants: Variants | None
     settings: Sequence[Setting]
@@ -89,6 +92,8 @@ def teacher_search(
         return labels_stage(context, teacher(course), images)[1]
 
     choices = _SearchSpace(
+        revision=_TEACHER_REVISION,
+        key={"labeler": None, "ceilings": None, "recipe": context.setup.teacher_recipe.to_json()},
         families=[[[rung]]],
         variants=None,
         settings=context.setup.teacher_settings,
@@ -148,14 +153,22 @@ def capacity_search(
     def labels(rung: Rung, course: Course) -> Labels:
         return labels_of(context, made(rung, course).open(), images)
 
+    setup = context.setup
     choices = _SearchSpace(
-        families=context.setup.families,
-        variants=context.setup.variants,
-        settings=context.setup.settings,
+        revision=_CAPACITY_REVISION,
+        key={
+            # without the tutors: where there are any they are an input
+            "labeler": setup.config.labeler.model_dump(mode="json", exclude={"tutor", "tutors"}),
+            "ceilings": [setup.budget_bytes, setup.max_macs],
+            "recipe": setup.member_recipe.to_json(),
+        },
+        families=setup.families,
+        variants=setup.variants,
+        settings=setup.settings,
         prepare=made,
         labels=labels,
         accuracy=lambda rung, course: made(rung, course).accuracy("val"),
-        epochs=lambda course: context.setup.member_at(course).epochs,
+        epochs=lambda course: setup.member_at(course).epochs,
     )
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     if tutor:
@@ -202,14 +215,12 @@ def _search_stage(
 
     stage = context.local.make(
         name,
-        revision=_CAPACITY_REVISION if choices.variants else _TEACHER_REVISION,
+        revision=choices.revision,
         config={
+            **choices.key,
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
             "search": options.model_dump(mode="json", exclude=_IN_SETTINGS),
-            "labeler": _labeler_dials(setup) if choices.variants else None,
-            "ceilings": [setup.budget_bytes, setup.max_macs] if choices.variants else None,
-            "recipe": (setup.member_recipe if choices.variants else setup.teacher_recipe).to_json(),
             "protocol": setup.protocol.to_json(),
             "proxy": [setup.proxy, own_part("model", setup.proxy)],
             "revisions": [NETWORK_REVISION, MEMBERS_REVISION, TABLE_REVISION],
@@ -226,11 +237,6 @@ def _search_stage(
         chosen=stage.record["chosen"],
         facts=stage.record["rows"],
     )
-
-
-def _labeler_dials(setup: Setup) -> dict[str, Any]:
-    """Without the tutors: where there are any they are an input."""
-    return setup.config.labeler.model_dump(mode="json", exclude={"tutor", "tutors"})
 
 
 class _Proxies:
