@@ -171,17 +171,11 @@ def resolve(config: RunConfig, facts: SourceFacts) -> Setup:
     if config.images.method == "dm":  # raises what is wrong with the name
         size_of_name(config.images.dm.network or default_network(shape), num_classes=classes, shape=shape)
     factor = _factor(config, shape)
-    if foreign:
-        counts = tuple(count_foreign(foreign, facts.class_names, shape, foreign_hints(config)))
-    else:
-        counts = (config.images.ipc,) * classes
-    _check_counts(min(counts), facts, factor)
+    counts = _image_counts(config, facts, foreign, factor)
     flip = facts.source != "digits" if config.views.flip is None else config.views.flip
     student = config.student.name or default_student(shape)
-    student_size = size_of_name(student, num_classes=classes, shape=shape)
     teacher_size = size_of_name(config.teacher.name, num_classes=classes, shape=shape)
-    proxy = config.search.student or _proxy(student, student_size, shape, classes)
-    size_of_name(proxy, num_classes=classes, shape=shape)  # raises what is wrong with the name
+    proxy = _proxy(config.search.student, student, shape, classes)
     yardstick = reference(classes, shape)
     protocol = resolve_protocol(
         config.protocol.name,
@@ -249,6 +243,18 @@ def foreign_hints(config: RunConfig) -> Hints:
     return Hints(labels=labels, mean=images.mean, std=images.std)
 
 
+def _image_counts(
+    config: RunConfig, facts: SourceFacts, foreign: Path | None, factor: int
+) -> tuple[int, ...]:
+    """Distilled images of every class; DataError where the real data have too few."""
+    if foreign:
+        counts = tuple(count_foreign(foreign, facts.class_names, facts.shape, foreign_hints(config)))
+    else:
+        counts = (config.images.ipc,) * facts.num_classes
+    _check_counts(min(counts), facts, factor)
+    return counts
+
+
 def _check_counts(ipc: int, facts: SourceFacts, factor: int) -> None:
     """The random baseline too needs so many real images of every class."""
     needed = ipc * factor**2
@@ -274,9 +280,14 @@ def _factor(config: RunConfig, shape: Shape) -> int:
     return 1
 
 
-def _proxy(student: str, size: Size, shape: Shape, classes: int) -> str:
-    small = default_student(shape)
-    return student if size.macs <= size_of_name(small, num_classes=classes, shape=shape).macs else small
+def _proxy(asked: str | None, student: str, shape: Shape, classes: int) -> str:
+    """The proxies' network, by default the student or, if that is smaller, the default student; UnknownNameError for a
+    name of either that is none."""
+    own, small = size_of_name(student, num_classes=classes, shape=shape), default_student(shape)
+    if asked:
+        size_of_name(asked, num_classes=classes, shape=shape)
+        return asked
+    return student if own.macs <= size_of_name(small, num_classes=classes, shape=shape).macs else small
 
 
 def _settings(config: RunConfig, protocol: Protocol, courses: Sequence[Course]) -> tuple[Setting, ...]:
