@@ -19,6 +19,7 @@ from tiny import tiny_config
 
 from flashdd.artifact.read import load
 from flashdd.artifact.verify import verify
+from flashdd.core.device import environment
 from flashdd.core.errors import (
     ConfigError,
     DataError,
@@ -30,7 +31,7 @@ from flashdd.core.errors import (
 from flashdd.core.files import folder_bytes
 from flashdd.core.record import Record
 from flashdd.labels.flash.capacity import Candidate
-from flashdd.pipeline import context as context_module
+from flashdd.pipeline import run as run_module
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline import throughput
 from flashdd.pipeline.plan import plan
@@ -78,7 +79,12 @@ def test_a_finished_run_keeps_what_was_measured_of_its_speed_and_where(
 ) -> None:
     shutil.copytree(finished[0], tmp_path / "out")
     monkeypatch.setattr(throughput, "measure_throughput", None)
-    monkeypatch.setattr(context_module, "environment", None)
+    threads = finished[1].environment.threads + 1
+    monkeypatch.setattr(
+        run_module,
+        "environment",
+        lambda device, commit: {**environment(device, commit=commit), "threads": threads},
+    )
     again = run(tiny_config(), tmp_path / "out", cache=finished[0].parent / "cache")
     assert again.throughput == finished[1].throughput
     assert again.environment == finished[1].environment  # of the process that made it

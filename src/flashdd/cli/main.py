@@ -5,23 +5,16 @@ torch is imported inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
 from flashdd.cli.export import export
+from flashdd.cli.process import interruptible, say, spare_a_busy_machine
 from flashdd.core.errors import FlashddError
-
-INTERRUPTED, TERMINATED = 130, 143
-_GLANCE_SECONDS = 0.15
 
 app = typer.Typer(
     name="flashdd",
@@ -129,7 +122,7 @@ def run(
     }
     from flashdd.cli import commands
 
-    with _interruptible(_GOES_ON):
+    with interruptible(_GOES_ON):
         commands.run(recipe, flags, settings or [], out=out, cache=cache, dry_run=dry_run, as_json=json_)
 
 
@@ -160,7 +153,7 @@ def distill(
     }
     from flashdd.cli import commands
 
-    with _interruptible(_GOES_ON):
+    with interruptible(_GOES_ON):
         commands.distill(recipe, flags, settings or [], out=out, cache=cache, as_json=json_)
 
 
@@ -198,7 +191,7 @@ def label(
     }
     from flashdd.cli import commands
 
-    with _interruptible(_GOES_ON):
+    with interruptible(_GOES_ON):
         commands.label(recipe, flags, settings or [], out=out, cache=cache, as_json=json_)
 
 
@@ -268,7 +261,7 @@ def compare(
     }
     from flashdd.cli import commands
 
-    with _interruptible(_GOES_ON):
+    with interruptible(_GOES_ON):
         commands.compare(
             subject, flags, settings or [], artifact=artifact, out=out, cache=cache, as_json=json_
         )
@@ -300,7 +293,7 @@ def train(
     """Train students from an artifact alone."""
     from flashdd.cli import commands
 
-    with _interruptible(
+    with interruptible(
         "students that were finished are kept if --out was given; start again for the others."
     ):
         commands.train(
@@ -352,62 +345,17 @@ app.command()(export)
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed or damaged, 2 unusable arguments, 130 interrupted, 143
     terminated."""
-    _spare_a_busy_machine()
+    spare_a_busy_machine()
     try:
         app(args=arguments, prog_name="flashdd")
     except FlashddError as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(error.exit_code)
     except (MemoryError, RuntimeError) as error:
         if (
             not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError"
         ):  # torch's, not loaded here
             raise
-        _say("out of memory: use a smaller teacher or student, or a machine with more memory.")
+        say("out of memory: use a smaller teacher or student, or a machine with more memory.")
         sys.exit(FlashddError.exit_code)
     sys.exit(0)
-
-
-def _spare_a_busy_machine() -> None:
-    """Let threads sleep, not spin, while they wait, if other work fills the machine at this moment.
-
-    Measured on two cores, 100 images through a ConvNet-3-w32 step: spinning 43 ms alone and 112 ms beside another
-    training, sleeping 56 and 67. A load average would not do: it still counts what ended a minute ago, such as the
-    installation before a first run. OpenMP reads the setting when torch is loaded, inside the commands.
-    """
-    with contextlib.suppress(OSError, ValueError):  # no such file on this platform
-        before = _busy_and_all()
-        time.sleep(_GLANCE_SECONDS)
-        busy, total = (now - then for now, then in zip(_busy_and_all(), before, strict=True))
-        if busy > 0.5 * total:
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _busy_and_all() -> tuple[int, int]:
-    """Ticks of all cores since the machine started: those with work, and all of them (proc(5), /proc/stat)."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return sum(fields) - fields[3] - fields[4], sum(fields)  # less idle, and idle that waits for a disk
-
-
-@contextlib.contextmanager
-def _interruptible(left: str) -> Iterator[None]:
-    """An interrupt, or a request to terminate, becomes a sentence that says what is left of the work, and its code."""
-    terminated = False
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        nonlocal terminated
-        terminated = True
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say(f"{'terminated' if terminated else 'interrupted'}: {left}")
-        raise typer.Exit(TERMINATED if terminated else INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _say(text: str) -> None:
-    typer.echo("\n".join(f"flashdd: {line}" for line in text.splitlines()), err=True)

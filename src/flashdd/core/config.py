@@ -172,8 +172,8 @@ class SearchSection(Section):
 
     temperatures: tuple[float, ...] = (1.0, 4.0, 20.0)
     """tried where the protocol takes the source's temperature"""
-    logit_scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
-    """the same where the protocol fixes the temperature"""
+    logit_scales: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+    """tried instead where the protocol fixes the temperature, from 1 on if that is among them"""
     lengths: tuple[float, ...] | None = None
     """factors on a labeler's epochs of training, each with a schedule of its own; by default the whole and, from 16
     pixels of the shorter side on, an eighth, a quarter and a half as well"""
@@ -184,7 +184,7 @@ class SearchSection(Section):
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
     finalists: int = Field(default=4, ge=1)
-    """rungs whose settings are varied, and candidates that get `finalist_seeds`, as may as many again"""
+    """rungs whose settings are varied; so many candidates get `finalist_seeds`, and up to so many contenders"""
     finalist_seeds: int = Field(default=5, ge=2)
     """proxy students of each of these"""
     patience: int = Field(default=2, ge=1)

@@ -82,7 +82,8 @@ def known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str
 def _explain(detail: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        named = [known for known in known_keys() if known.rpartition(".")[2] == key]
+        leaf = key.rpartition(".")[2]
+        named = [known for known in known_keys() if known.rpartition(".")[2] == leaf]
         near = named or difflib.get_close_matches(key, [*RunConfig.model_fields, *known_keys()], n=1)
         hint = (
             f": did you mean {' or '.join(map(repr, near))}?"

@@ -233,6 +233,18 @@ class RecordFile(_Facts):
                 "the file was changed or comes from another program; run the command that wrote it again."
             ) from None
 
+    def unless_written(self, path: Path) -> Self:
+        """What stands at `path` if it differs in nothing but the process that wrote it, whose environment holds; else
+        this."""
+        try:
+            written = self.read(path)
+        except ArtifactError:  # none, or of another format: it is written anew
+            return self
+        return written if written._figures() == self._figures() else self
+
+    def _figures(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_unset=True, exclude={"flashdd", "environment"})
+
     def write(self, path: Path) -> None:
         """Write to `path`, whole or not at all. Optional keys that were not given stay out."""
         write_atomic(path, pretty_json(self.model_dump(mode="json", exclude_unset=True)))

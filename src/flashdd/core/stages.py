@@ -94,8 +94,7 @@ class StageWork:
 class Store:
     """A folder of stages. `identity` (torch version, device, threads, shared revisions) is part of every key.
 
-    finished: a folder of another store's stages, taken where they are whole, never written to. built: whether this
-    process made any of its stages.
+    finished: a folder of another store's stages, taken where they are whole, never written to.
     """
 
     def __init__(
@@ -105,7 +104,6 @@ class Store:
         self.finished = finished
         self.identity = dict(identity)
         self.progress = progress
-        self.built = False
 
     def key(self, name: str, revision: int, config: Any, inputs: Mapping[str, str]) -> str:
         parts = {
@@ -169,7 +167,6 @@ class Store:
         return made
 
     def _build(self, folder: Path, facts: dict[str, Any], build: Callable[[StageWork], Any]) -> None:
-        self.built = True
         draft = folder.with_name(f"{folder.name}.draft")
         with explain_os_errors(draft):
             draft.mkdir(exist_ok=True)

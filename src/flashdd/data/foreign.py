@@ -345,12 +345,14 @@ def _numbers(path: Path, name: str, held: Any) -> tuple[float, ...] | None:
 
 
 def _other_shape(path: Path, got: tuple[int, ...], expected: tuple[int, int, int]) -> DataError:
-    if got[-1] == expected[0] != got[0]:
+    if got[-1] in (1, 3) and got[0] not in (1, 3):
         remedy = "their channels stand last; save them as (N, C, H, W)"
     elif got[0] != expected[0]:
         remedy = "save them with as many channels as the data have"
-    else:
+    elif got[1] == got[2]:
         remedy = f"give the data the images' size with --resolution {got[-1]}, or resize them"
+    else:
+        remedy = "resize them"
     return DataError(
         f"{path}: images are {' x '.join(map(str, got))} (channels, height, width), the data "
         f"{' x '.join(map(str, expected))}: {remedy}."

@@ -12,6 +12,7 @@ from typing import Any
 from flashdd import __version__
 from flashdd.artifact.read import Artifact, load
 from flashdd.core.config import RunConfig
+from flashdd.core.device import environment
 from flashdd.core.errors import UsageError
 from flashdd.core.files import read_json, write_atomic
 from flashdd.core.plugins import is_plugin
@@ -29,7 +30,7 @@ from flashdd.pipeline.material import Material, Shipped, shipped_labeler, studen
 from flashdd.pipeline.package import image_settings
 from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.realrows import REAL, real_rows
-from flashdd.pipeline.record import caveats, data_facts, plain, resolved_config
+from flashdd.pipeline.record import at_chance, caveats, data_facts, plain, resolved_config, teachers_own
 from flashdd.pipeline.rows import train_row
 from flashdd.pipeline.schemes import SHIP, check_scheme, scheme_row
 from flashdd.pipeline.scores import with_scores, without_augmentation
@@ -88,6 +89,7 @@ def compare(
             "artifact": None if held is None else _artifact_images(held),
         }
         comparison = with_scores(_comparison(context, data, rows, notes, commit, extras))
+        comparison = comparison.unless_written(context.out / "comparison.json")
         write_atomic(context.out / "comparison.md", comparison_document(comparison).encode())
         write_atomic(context.out / "comparison.html", comparison_page(comparison).encode())
         comparison.write(context.out / "comparison.json")
@@ -297,16 +299,18 @@ def _comparison(
     commit: str | None,
     extras: dict[str, dict[str, Any] | None],
 ) -> Comparison:
+    schemes = {row["scheme"] for row in rows}
+    chance = at_chance(data, teacher_network(context, data)) if teachers_own(schemes) else []
     return Comparison.model_validate(
         plain(
             {
                 "flashdd": __version__,
                 "format": RECORD_FORMAT,
-                "environment": context.environment("comparison.json", commit=commit),
+                "environment": environment(context.device, commit=commit),
                 "config": _config(context, data),
                 "data": data_facts(data),
                 "rows": rows,
-                "notes": [*notes, *caveats(context, data, {row["scheme"] for row in rows})],
+                "notes": [*chance, *notes, *caveats(context, data, schemes)],
                 **{name: facts for name, facts in extras.items() if facts is not None},
             }
         )

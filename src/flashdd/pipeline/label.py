@@ -45,6 +45,7 @@ def label(
         artifact, content = artifact_stage(context, data, images, capacity)
         made = artifact.record
         notes = [f"Images made elsewhere: {note}." for note in image_stage.record["notes"]]
+        notes = [*at_chance(data, teacher), *notes]
         facts = {key: made[key] for key in ("label_bytes", "accuracy", "params", "macs")}
         folder = context.out / "artifact"
         publish(content, {"students": [], "labeler": facts, "notes": notes}, folder)
@@ -59,12 +60,7 @@ def label(
             "temperature": capacity.choice.setting.temperature,
             "accuracy": made["accuracy"],
             **tutor_facts(setup, capacity),
-            "notes": [
-                *at_chance(data, teacher),
-                *notes,
-                *caveats(context, data, ()),
-                *unimitated(setup, tutor),
-            ],
+            "notes": [*notes, *caveats(context, data, ()), *unimitated(setup, tutor)],
         }
 
 

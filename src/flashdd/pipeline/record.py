@@ -251,11 +251,19 @@ def _notes(
     return [*notes, *caveats(context, data, schemes)]
 
 
+def teachers_own(schemes: Collection[str]) -> set[str]:
+    """Those whose labels the full teacher makes."""
+    return {
+        scheme
+        for scheme in schemes
+        if scheme.partition("@")[0] in _BY_TEACHER and not scheme.endswith(BY_LABELER)
+    }
+
+
 def _unsearched(setup: Setup, schemes: Collection[str]) -> list[str]:
     """Of the full teacher: dials of its training that may make better labels, and that no search has turned for one of
     the schemes."""
-    by_teacher = {scheme for scheme in schemes if scheme.partition("@")[0] in _BY_TEACHER}
-    by_teacher = {scheme for scheme in by_teacher if not scheme.endswith(BY_LABELER)}
+    by_teacher = teachers_own(schemes)
     if not by_teacher:
         return []
     searched = by_teacher - {"teacher@published"}
@@ -280,15 +288,15 @@ def _unsearched(setup: Setup, schemes: Collection[str]) -> list[str]:
 
 
 def at_chance(data: RealDataset, teacher: Network) -> list[str]:
-    """That the full teacher is no better than the most frequent class, on validation images, and what that means."""
+    """That a full teacher cannot be told from the most frequent class on validation images, and what that means."""
     count = len(data.val.labels)
     most = torch.bincount(data.val.labels).max().item() / count
     accuracy = teacher.accuracy("val")
     if accuracy > most + 2 * math.sqrt(most * (1 - most) / count):
         return []
     return [
-        f"The full teacher is at chance, {percent_text(accuracy)} % of {count} validation images (teacher.epochs): its "
-        "labels, and what is compared to them, say nothing."
+        f"{teacher.name} after its whole training cannot be told from chance, {percent_text(accuracy)} % of {count} "
+        "validation images (teacher.epochs): its labels, and what is compared to them, say little."
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig
+from flashdd.core.device import environment
 from flashdd.core.files import folder_bytes, read_json, write_atomic
 from flashdd.core.progress import Progress
 from flashdd.core.record import Record
@@ -93,9 +94,9 @@ def _run(context: Context, data: RealDataset) -> Record:
         ship=ship,
         throughput=throughput,
         seconds=_seconds(context, data, images, searched, capacity),
-        environment=context.environment("record.json", commit=commit),
+        environment=environment(context.device, commit=commit),
         artifact_bytes=folder_bytes(context.out / "artifact"),
-    )
+    ).unless_written(context.out / "record.json")
     page = render_page(record, ReportFiles.read(context.out / "report"))
     write_atomic(context.out / "report.html", page.encode())
     record.write(context.out / "record.json")

@@ -38,7 +38,7 @@ from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_TEACHER_REVISION, _CAPACITY_REVISION = 6, 8
+_TEACHER_REVISION, _CAPACITY_REVISION = 7, 9
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -61,8 +61,8 @@ class SearchResult:
 @dataclass(frozen=True, kw_only=True)
 class _SearchSpace:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
-    course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage, what this search
-    alone depends on."""
+    course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage; the
+    key holds what the other search does not depend on."""
 
     revision: int
     key: dict[str, Any]

@@ -92,7 +92,8 @@ def test_settings_are_varied_one_dial_at_a_time() -> None:
 
 def test_scales_are_tried_away_from_the_middle_as_long_as_they_gain() -> None:
     scales = [replace(DEFAULT, logit_scale=scale) for scale in (0.25, 0.5, 1.0, 2.0, 4.0)]
-    assert default_setting(scales) == scales[2]
+    assert default_setting(scales) == default_setting(scales[2:]) == scales[2]
+    assert default_setting([scales[0], scales[1], scales[3]]) == scales[1]
     for gains, tried in (
         ({}, {0.5, 1.0, 2.0}),
         ({0.5: 0.1}, {0.25, 0.5, 1.0, 2.0}),
@@ -201,18 +202,21 @@ def test_smaller_rungs_that_are_as_good_get_their_seeds_past_those_that_are_not(
 
 
 def test_contenders_are_no_larger_than_the_choice_and_near_the_best_on_shared_seeds() -> None:
-    other = replace(DEFAULT, temperature=1.0)
+    hard, soft = (replace(DEFAULT, temperature=temperature) for temperature in (1.0, 20.0))
     raised = [_measured("d", 4, 0.70, 0.70, 0.50), _measured("c", 3, 0.70, 0.69, 0.49)]
     assert choose(raised) == raised[0]
+    near = [_measured("d", 4, 0.698, 0.702, setting=hard), _measured("d", 4, 0.696, 0.702, setting=soft)]
+    small = _measured("a", 1, 0.690, 0.702)  # 0.4 points behind on two seeds, ahead of all three
     entries = [
         *raised,
-        _measured("a", 1, 0.690, 0.702),  # 0.4 points behind on two seeds, ahead of all three
+        *near,
+        small,
         _measured("b", 2, 0.690, 0.698),  # 0.6
-        _measured("d", 4, 0.696, 0.702, setting=other),
         _measured("e", 5, 0.70, 0.70),  # as good, and larger
     ]
-    assert contenders(entries, raised, 2) == [entries[4].candidate, entries[2].candidate]
-    assert contenders(entries, raised, 1) == [entries[4].candidate]
+    # the leader's own settings leave room for smaller rungs
+    assert contenders(entries, raised, 2) == [near[0].candidate, small.candidate]
+    assert contenders(entries, raised, 4) == [near[0].candidate, small.candidate, near[1].candidate]
 
 
 def test_finalists_are_of_different_rungs_first() -> None:

@@ -91,7 +91,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBudget:
-    """seeds: of every candidate, two at least; finalists: how many get `finalist_seeds`, as may as many contenders;
+    """seeds: of every candidate, two at least; finalists: so many get `finalist_seeds`, and up to so many contenders;
     patience: rungs without gain."""
 
     seeds: int
@@ -135,8 +135,8 @@ def search(
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
-    5. Raise what else might be chosen, too: as many candidates of no more capacity that the seeds they have put within
-       half a point of the best. Choose again.
+    5. Raise as many more that might be chosen instead: of no more capacity, and within half a point of the best on the
+       seeds that they have; again the best of each rung before any second. Choose again.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again, without those of another network that are not above the choice, for as long as one of them becomes it.
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
@@ -232,8 +232,8 @@ def _row(entry: Measured) -> Measurement:
 
 
 def contenders(measured: Iterable[Measured], raised: Sequence[Measured], count: int) -> list[Candidate]:
-    """Who may become the choice of `raised` with more seeds, `count` at most, the best first: of its capacity or less,
-    and on the seeds that it shares with the best of `raised` half a point behind or less."""
+    """Who may become the choice of `raised` with more seeds, `count` at most, the best of every rung first: of its
+    capacity or less, and on the seeds that it shares with the best of `raised` half a point behind or less."""
     top, limit = best(raised, 1)[0], _capacity(choose(raised))
     near = [
         entry
@@ -242,15 +242,16 @@ def contenders(measured: Iterable[Measured], raised: Sequence[Measured], count: 
         and _capacity(entry) <= limit
         and statistics.fmean(_behind(top, entry)) <= _MOST_LOST
     ]
-    return [entry.candidate for entry in best(near, count)]
+    return [entry.candidate for entry in finalists(near, count)]
 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
-    """The setting at which capacities are compared first: the whole training, the first shift, the middle temperature
-    and scale."""
+    """The setting at which capacities are compared first: the whole training, the first shift, logits as they are and
+    the middle temperature, or else the middle scale."""
     course = Course(length=_DEFAULT_LENGTH, shift=settings[0].shift)
     whole = [setting for setting in settings if setting.course == course]
-    return sorted(whole, key=_softness)[len(whole) // 2]
+    plain = [setting for setting in whole if setting.logit_scale == 1.0] or whole
+    return sorted(plain, key=_softness)[len(plain) // 2]
 
 
 def _softness(setting: Setting) -> tuple[float, float]:
@@ -279,7 +280,8 @@ def _vary_course(
 def _best_along(
     dial: Sequence[Setting], start: Measured, measure: Callable[[Candidate], Measured]
 ) -> Measured:
-    """The best of a dial: from `start` down, the nearest first, until one brings no gain over it; then up."""
+    """The best of a dial on which `start` stands: each direction from there, the nearest first, for as long as every
+    step gains over `start` and over the step before."""
     here, top = dial.index(start.candidate.setting), start
     for direction in (dial[:here][::-1], dial[here + 1 :]):
         chain = [replace(start.candidate, setting=setting) for setting in direction]

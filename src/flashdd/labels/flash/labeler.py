@@ -149,8 +149,8 @@ class Labeler(nn.Module):
         """A module on images normalized by `mean` and `std`, to stand in for a teacher in any training script.
 
         mean, std: of pixels in [0, 1], a number per channel, deviations above 0; UsageError for others. The module
-        gives logits: its attribute `temperature` is the one that softens them into the labels that were chosen. It
-        refuses images of another shape (C, H, W) than the labeler's.
+        gives logits; with its attribute `temperature`, softmax(logits / temperature) are the labels. It refuses images
+        of another shape (C, H, W) than the labeler's.
         """
         channels = self.shape[0]
         if len(mean) != channels or len(std) != channels:
