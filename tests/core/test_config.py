@@ -131,3 +131,9 @@ def test_the_nearest_name_is_offered() -> None:
     assert str(unknown_name("student", "resnet81", ["resnet18", "vgg11"])).startswith(
         "unknown student 'resnet81': did you mean 'resnet18'?"
     )
+
+
+def test_the_defaults_are_what_a_recipe_may_say() -> None:
+    """Defaults are not validated where they stand; a record's configuration is, when a comparison takes it."""
+    config = RunConfig()
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config

@@ -69,7 +69,7 @@ def test_settings_follow_the_protocols_temperature() -> None:
     assert {s.logit_scale for s in _resolve(_facts(32, 10)).settings} == {1.0}
     rded = _resolve(_facts(32, 10), protocol__name="rded")
     assert {s.temperature for s in rded.settings} == {20.0}
-    assert {s.logit_scale for s in rded.settings} == {0.125, 0.25, 0.5, 1.0, 2.0, 4.0}
+    assert {s.logit_scale for s in rded.settings} == {0.1, 0.25, 0.5, 1.0, 2.0, 4.0}
     assert rded.published.temperature == 20.0
 
 

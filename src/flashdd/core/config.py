@@ -172,7 +172,7 @@ class SearchSection(Section):
 
     temperatures: tuple[float, ...] = (1.0, 4.0, 20.0)
     """tried where the protocol takes the source's temperature"""
-    logit_scales: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+    logit_scales: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
     """tried instead where the protocol fixes the temperature, from 1 on if that is among them"""
     lengths: tuple[float, ...] | None = None
     """factors on a labeler's epochs of training, each with a schedule of its own; by default the whole and, from 16
