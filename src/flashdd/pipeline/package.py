@@ -8,6 +8,7 @@ from typing import Any
 
 from flashdd import __version__
 from flashdd.artifact.write import ArtifactContent, write_artifact
+from flashdd.core.errors import ConfigError
 from flashdd.core.files import folder_bytes, sha256_file
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
@@ -48,7 +49,10 @@ def artifact_stage(
         folder = work.folder / "artifact"
         write_artifact(content, folder)
         label_bytes = (folder / "labeler.safetensors").stat().st_size
-        assert label_bytes <= setup.budget_bytes, "rungs are measured before they are trained"
+        if label_bytes > setup.budget_bytes:  # the rungs are measured before they are trained: never seen
+            raise ConfigError(
+                f"the labeler has {label_bytes} bytes, above the budget of {setup.budget_bytes} bytes."
+            )
         return {
             "label_bytes": label_bytes,
             "image_bytes": next((folder / "data").iterdir()).stat().st_size,
