@@ -7,49 +7,30 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny import SETTINGS, tiny_config
+from tiny import Listening, tiny_config
 
 from flashdd.artifact.read import load
-from flashdd.cli import main as cli
 from flashdd.core.config import RunConfig
-from flashdd.core.errors import DataError, FlashddError, UnknownNameError, UsageError
+from flashdd.core.errors import DataError, UnknownNameError, UsageError
 from flashdd.core.files import folder_bytes
-from flashdd.core.progress import Silent
 from flashdd.core.recipe import build_config
 from flashdd.core.record import ArtifactImages, Comparison, Record
 from flashdd.data.views import ViewMaker
 from flashdd.labels import table
 from flashdd.labels.catalog import open_labels
 from flashdd.labels.scheme import Subject
-from flashdd.pipeline import subject as subject_module
 from flashdd.pipeline.compare import compare
-from flashdd.pipeline.networks import NetworkScheme, parse_network
 from flashdd.pipeline.run import run
 from flashdd.pipeline.subject import open_subject
 
 CLOCK = ("seconds", "labels_per_second", "seconds_per_epoch")
 SCHEMES = ["teacher@searched", "hard", "labeler", "stored", "stored@equal-bytes"]
 STORED_ALIKE = ["labeler", "stored@by-labeler", "stored", "static", "static@by-labeler"]
-
-
-class Listening(Silent):
-    """Remembers what was started, and said."""
-
-    def __init__(self) -> None:
-        self.started: list[str] = []
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def start(self, label: str, total: int) -> None:
-        self.started.append(label)
 
 
 def _config(settings: dict[str, object], *, seeds: int = 2, **axes: object) -> RunConfig:
@@ -269,24 +250,11 @@ def test_learned_soft_labels_are_a_scheme(finished: tuple[Path, Record], tmp_pat
         compare(plain, tmp_path / "other", cache=out.parent / "cache")
 
 
-def test_an_artifact_alone_is_compared(finished: tuple[Path, Record], tmp_path: Path) -> None:
-    out, record = finished
-    subject = open_subject(out / "artifact")
-    comparison = compare(
-        _config(subject.settings, schemes=["labeler"]),
-        tmp_path / "out",
-        artifact=subject.artifact,
-        cache=out.parent / "cache",
-    )
-    ours = next(row for row in record.students if (row.scheme, row.images) == ("labeler", "rded"))
-    assert comparison.rows[0].accuracy.values == ours.accuracy.values
-
-
 def test_killed_it_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     script = tmp_path / "compare_tiny.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom run_tiny import Bomb\nfrom flashdd.core.progress import Silent\n"
-        "from tiny import tiny_config\nfrom flashdd.pipeline.compare import compare\n"
+        "from tiny import Listening, tiny_config\nfrom flashdd.pipeline.compare import compare\n"
         "progress = Bomb(sys.argv[2], 3) if len(sys.argv) > 2 else Silent()\n"
         "axes = {'compare__schemes': ['hard', 'convnet-2-w4@t2'], 'images__method': 'random', 'student__seeds': 1}\n"
         "config = tiny_config(**axes)\n"
@@ -314,50 +282,6 @@ def test_killed_it_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert not list((tmp_path / "whole-cache").glob("network-convnet-2-w8-*"))  # no teacher for nothing
 
 
-@pytest.mark.parametrize(
-    ("axes", "error", "match"),
-    [
-        (
-            {"schemes": ["labeller"]},
-            UnknownNameError,
-            "unknown label scheme 'labeller': did you mean 'labeler'",
-        ),
-        ({"schemes": ["labeler"]}, UsageError, "needs a labeler: give the folder of a run"),
-        ({"schemes": ["hard", "ship"]}, UsageError, "within the bytes of an artifact: give the folder of a"),
-        ({"schemes": ["ship"]}, UsageError, "'ship' alone trains no student: name a label scheme beside"),
-        ({"schemes": ["committee@convnet-2-w4"]}, UsageError, "expected two or more networks that differ"),
-        ({"schemes": ["committee"]}, UsageError, "expected two or more networks that differ"),
-        ({"schemes": ["committee@convnet-2-w4+convnet-2-v4"]}, UsageError, "convnet-2-v4"),
-        ({"schemes": ["committee@h2@convnet-2-w4+strided-1-w4"]}, UsageError, "have less than 1.099 nats"),
-        ({"schemes": ["stored@e9999"]}, UsageError, "the teacher's table gives 1 to"),
-        ({"schemes": ["convnet-2-w4@h2.4"]}, UsageError, "labels of 3 classes have less than 1.099 nats"),
-        ({"schemes": ["stored@5bit"]}, UnknownNameError, "did you mean 'stored@"),
-        ({"schemes": ["convnet-2-w4@t4-h1"]}, UsageError, "a temperature or an entropy, not both"),
-        ({"schemes": ["convnet-2-w4@q4"]}, UsageError, "got 'q4', expected each at most once"),
-        ({"schemes": ["convnet-9-w4"]}, UsageError, "largest depth there is 3"),
-        ({"schemes": ["hard"], "images": ["rdde"]}, UnknownNameError, "did you mean 'rded'"),
-        ({"schemes": ["hard"], "students": ["convnet"]}, UnknownNameError, "unknown model 'convnet'"),
-        ({"schemes": ["hard"], "ipc": [1, 5000]}, FlashddError, "IPC 5000 is larger than class"),
-    ],
-    ids=str,
-)
-def test_what_can_be_seen_is_refused_before_training(
-    axes: dict[str, object], error: type[FlashddError], match: str, tmp_path: Path
-) -> None:
-    progress = Listening()
-    config = build_config({}, [*SETTINGS, *((f"compare.{name}", value) for name, value in axes.items())])
-    with pytest.raises(error, match=match):
-        compare(config, tmp_path / "out", cache=tmp_path / "cache", progress=progress)
-    assert progress.started == []
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_fixed_temperature_is_not_varied(tmp_path: Path) -> None:
-    config = tiny_config(protocol__name="rded", compare__schemes=["convnet-2-w4@t4"])
-    with pytest.raises(UsageError, match="protocol rded fixes the temperature at 20: vary the logit scale"):
-        compare(config, tmp_path / "out", cache=tmp_path / "cache")
-
-
 def test_where_a_table_of_all_views_is_too_big_schemes_of_few_labels_stay(
     finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,53 +299,6 @@ def test_where_a_table_of_all_views_is_too_big_schemes_of_few_labels_stay(
         assert (row.label_bytes, row.accuracy.values) == (other.label_bytes, other.accuracy.values)
 
 
-def test_folders_that_are_neither_run_nor_artifact_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="neither the folder of a finished run"):
-        open_subject(tmp_path)
-
-
-def test_a_networks_dials_are_read() -> None:
-    assert parse_network("convnet-3-w64") == NetworkScheme(names=("convnet-3-w64",))
-    assert parse_network("conv-3-w8@e4-t0.5-x2") == NetworkScheme(
-        names=("conv-3-w8",), epochs=4, temperature=0.5, logit_scale=2.0
-    )
-    assert parse_network("conv-3-w8@h2.1").entropy == 2.1
-    assert parse_network("conv-3-w8@e1-s12.5").shift == 0.125
-    assert parse_network("conv-3-w8@s0").shift == 0.0
-    assert parse_network("conv-3-w8@b8-d2").tutor == 2
-    assert parse_network("conv-3-w8@b8-d2").tutors == 1
-    assert parse_network("conv-3-w8@d2-k3-t4").tutors == 3
-    assert parse_network("conv-3-w8+strided-2-w4@b4-m3-c2") == NetworkScheme(
-        names=("conv-3-w8", "strided-2-w4"), bits=4, copies=3, cycles=2
-    )
-
-
-@pytest.mark.parametrize(
-    ("scheme", "match"),
-    [
-        ("conv-2-w4@b5", "5 bits; expected one of"),
-        ("conv-2-w4@s60", "move by 50 % of their side at most; got s60"),
-        ("conv-2-w4@e0", r"got 'e0', expected each at most once and above 0 \(s also 0\): epochs"),
-        ("conv-2-w4@m2", "says the bits of its weights"),
-        ("conv-2-w4+conv-2-w8", "says the bits of its weights"),
-        ("conv-2-w4@b4.5", "whole epochs, teachers, bits"),
-        ("conv-2-w4@d0.5", "whole epochs, teachers, bits"),
-        ("conv-2-w4@k2", "their epochs stand beside it, such as d2-k3"),
-        ("conv-2-w4@d2-k17", "the teachers that are imitated, 16 at most"),
-        ("conv-2-w4@d2-k1.5", "whole epochs, teachers, bits"),
-        ("conv-2-w4+resnet99@b4", "resnet99"),
-        ("resnet18@b4", "no labeler can be made of resnet18: leave out the bits"),
-        ("conv-2-w4+conv-2-w4@b8", "names a network twice: .* write m2"),
-        ("conv-2-w4@b8-m500-c3", "1500 members; a labeler has 1000 at most"),
-    ],
-)
-def test_labelers_that_cannot_be_are_refused(scheme: str, match: str, tmp_path: Path) -> None:
-    config = tiny_config(compare__schemes=[scheme])
-    with pytest.raises(UsageError, match=match):
-        compare(config, tmp_path / "out", cache=tmp_path / "cache")
-    assert not (tmp_path / "out").exists()
-
-
 def test_labelers_are_compared_as_they_would_be_shipped(
     finished: tuple[Path, Record], tmp_path: Path
 ) -> None:
@@ -432,52 +309,3 @@ def test_labelers_are_compared_as_they_would_be_shipped(
     assert [(n.bits, n.num_members) for n in networks if n] == [(8, 1), (3, 1), (4, 2), (4, 4)]
     assert rows[1].label_bytes < rows[0].label_bytes < rows[3].label_bytes
     assert all(row.label_bytes < 4000 for row in rows)
-
-
-def test_an_artifact_of_other_data_is_refused(finished: tuple[Path, Record], tmp_path: Path) -> None:
-    config = tiny_config(data__classes=["3", "4", "5"], compare__schemes=["labeler"])
-    with pytest.raises(
-        UsageError, match=r"was made from other data than 'digits' \(classes 0, 1, 2, .*; here 3, 4, 5"
-    ):
-        compare(
-            config,
-            tmp_path / "out",
-            artifact=finished[0] / "artifact",
-            cache=finished[0].parent / "cache",
-        )
-
-
-def test_a_name_in_an_artifact_imports_nothing(
-    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = load(finished[0] / "artifact")
-    named = {**held.provenance, "student": "evil:part", "teacher": "evil:part"}
-    monkeypatch.setattr(subject_module, "load", lambda path: replace(held, provenance=named))
-    settings = open_subject(finished[0] / "artifact").settings
-    assert settings["student"] == settings["teacher"] == {}
-    assert settings["protocol"] == {"name": "flash", "image_passes": 600}
-    elsewhere = {**held.provenance, "data": {**held.provenance["data"], "name": "photos"}}
-    monkeypatch.setattr(subject_module, "load", lambda path: replace(held, provenance=elsewhere))
-    with pytest.raises(
-        UsageError, match="made from the data 'photos', which are not here under that name: give them"
-    ):
-        open_subject(finished[0] / "artifact")
-    assert open_subject(finished[0] / "artifact", "other/photos").artifact is not None
-
-
-def test_a_run_lends_a_recipes_comparison_its_labeler_and_finished_work(
-    finished: tuple[Path, Record], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    out, record = finished
-    taken: dict[str, object] = {}
-
-    def compared(config: RunConfig, _: Path, **kwargs: object) -> None:
-        taken.update(kwargs, ipc=config.images.ipc)
-        raise UsageError("seen enough")
-
-    monkeypatch.setattr("flashdd.pipeline.compare.compare", compared)
-    (tmp_path / "recipe.toml").write_text("[images]\nipc = 7\n")
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["compare", str(tmp_path / "recipe.toml"), "--artifact", str(out)])
-    assert (taken["ipc"], taken["artifact"], taken["stages"]) == (7, out / "artifact", out / "stages")
-    assert taken["ship"] == record.ship is not None

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_compare import Listening
-from tiny import tiny_config
+from tiny import Listening, tiny_config
 
 from flashdd.core.recipe import build_config
 from flashdd.core.record import Comparison, Record

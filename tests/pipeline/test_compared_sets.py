@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from test_compare import Listening
-from tiny import tiny_config
+from tiny import Listening, tiny_config
 
 from flashdd.artifact.read import load
 from flashdd.core.errors import UsageError

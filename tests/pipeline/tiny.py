@@ -1,8 +1,9 @@
-"""The smallest whole run: seconds, every stage."""
+"""The smallest whole run: seconds, every stage; and one who listens to it."""
 
 from __future__ import annotations
 
 from flashdd.core.config import RunConfig
+from flashdd.core.progress import Silent
 from flashdd.core.recipe import build_config
 from flashdd.pipeline import speed, throughput
 
@@ -36,3 +37,17 @@ SETTINGS = [
 
 def tiny_config(**changes: object) -> RunConfig:
     return build_config({}, [*SETTINGS, *((key.replace("__", "."), value) for key, value in changes.items())])
+
+
+class Listening(Silent):
+    """Remembers what was started, and said."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def start(self, label: str, total: int) -> None:
+        self.started.append(label)
