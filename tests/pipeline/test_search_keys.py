@@ -91,6 +91,7 @@ def test_whatever_proxies_learn_from_has_its_revision_in_the_key(
         {"search__student": "convnet-2-w8"},
         {"search__seeds": 3},
         {"search__finalists": 3},
+        {"search__class_offsets": False},
         {"search__temperatures": [4.0]},
     ],
 )

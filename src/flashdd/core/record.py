@@ -119,6 +119,8 @@ class Candidate(_Facts):
     proxy_stderr: Amount | None  # None below n = 2
     n: Count
     logit_scale: Ratio | None = None
+    offsets: tuple[float, ...] | None = None  # one per class, added to logits after the scale
+    offset_proxies: Positive | None = None  # that these were fitted to, beside those of `n`
     bits: Positive | None = None  # of the weights
     num_members: Positive | None = None
     length: Ratio | None = None  # factor on the configured training, in `epochs` already

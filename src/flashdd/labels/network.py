@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -14,18 +15,26 @@ from flashdd.training.source import LabelSource, every_image
 
 @final
 class NetworkSource(LabelSource):
-    """logit_scale * net(pixels), in eval mode and full float32.
+    """logit_scale * net(pixels) + offsets, in eval mode and full float32.
 
-    net: pixels in [0, 1] -> logits. temperature: of the labels. logit_scale: fitted or searched, 1 as published.
+    net: pixels in [0, 1] -> logits. temperature: of the labels. logit_scale: fitted or searched, 1 as published;
+    offsets: one per class, or none.
     """
 
     def __init__(
-        self, net: nn.Module, *, num_classes: int, temperature: float = 1.0, logit_scale: float = 1.0
+        self,
+        net: nn.Module,
+        *,
+        num_classes: int,
+        temperature: float = 1.0,
+        logit_scale: float = 1.0,
+        offsets: Sequence[float] = (),
     ) -> None:
         self.num_classes = num_classes
         self.temperature = temperature
         self.fixed_temperature = False
         self._scale = logit_scale
+        self._offsets = tuple(offsets)
         # 8x8 and ResNet-18 on a CPU: two thirds of the time that contiguous pictures take
         self._net: nn.Module = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -33,7 +42,12 @@ class NetworkSource(LabelSource):
     def logits(self, views: ViewBatch) -> Tensor:
         with full_float32():
             raw: Tensor = self._net(views.pixels)
-        return self._scale * raw.float()
+        return shifted(self._scale * raw.float(), self._offsets)
 
     def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
         return every_image(epoch, num_images)
+
+
+def shifted(logits: Tensor, offsets: Sequence[float]) -> Tensor:
+    """Logits (..., C) with class offsets: one per class, or none."""
+    return logits + torch.tensor(offsets, device=logits.device) if offsets else logits

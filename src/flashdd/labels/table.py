@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from flashdd.core.errors import UsageError
 from flashdd.data.views import ViewBatch, ViewMaker, ViewSpec
-from flashdd.labels.network import NetworkSource
+from flashdd.labels.network import NetworkSource, shifted
 from flashdd.training.source import LabelSource
 
 # Part of every stage's key: raised whenever the same network gives other logits.
@@ -60,16 +60,24 @@ class TableSource(LabelSource):
     epoch e modulo the table's length.
     """
 
-    def __init__(self, table: Tensor, *, temperature: float = 1.0, logit_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        table: Tensor,
+        *,
+        temperature: float = 1.0,
+        logit_scale: float = 1.0,
+        offsets: Sequence[float] = (),
+    ) -> None:
         self.num_classes = table.shape[2]
         self.temperature = temperature
         self.fixed_temperature = False
         self._table = table
         self._scale = logit_scale
+        self._offsets = tuple(offsets)
 
     def logits(self, views: ViewBatch) -> Tensor:
         rows = self._table[views.epoch.cpu(), views.image_ids.cpu()]
-        return self._scale * rows.to(views.pixels.device).float()
+        return shifted(self._scale * rows.to(views.pixels.device).float(), self._offsets)
 
     def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
         shown = torch.full((num_images,), epoch % self._table.shape[0], dtype=torch.int64)
@@ -78,7 +86,7 @@ class TableSource(LabelSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What a network says of every view, before scale.
+    """What a network says of every view, before scale and offsets.
 
     A table, or the network itself where the table would be too big or views depend on their batch.
     """
@@ -87,13 +95,19 @@ class Labels:
     table: Tensor | None
     net: nn.Module | None
 
-    def source(self, *, temperature: float, logit_scale: float = 1.0) -> LabelSource:
-        """The labels at a temperature and scale; neither needs the network again."""
+    def source(
+        self, *, temperature: float, logit_scale: float = 1.0, offsets: Sequence[float] = ()
+    ) -> LabelSource:
+        """The labels at a temperature and scale, with class offsets; none needs the network again."""
         if self.table is not None:
-            return TableSource(self.table, temperature=temperature, logit_scale=logit_scale)
+            return TableSource(self.table, temperature=temperature, logit_scale=logit_scale, offsets=offsets)
         assert self.net is not None, "labels are a table or a network"
         return NetworkSource(
-            self.net, num_classes=self.num_classes, temperature=temperature, logit_scale=logit_scale
+            self.net,
+            num_classes=self.num_classes,
+            temperature=temperature,
+            logit_scale=logit_scale,
+            offsets=offsets,
         )
 
 

@@ -66,7 +66,8 @@ def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: 
             passes = (_TRAIN + _FORWARD) * macs * work.refit_images  # its own float32 logits are the target
             refitting[*network, bits] = max(refitting.get((*network, bits), 0), passes)
         labeling[*network, bits, members] = _FORWARD * macs * (work.views + work.validation)
-        total += row["n"] * work.proxy_macs * (_TRAIN * work.views + _FORWARD * work.validation)
+        proxies = row["n"] + row.get("offset_proxies", 0)
+        total += proxies * work.proxy_macs * (_TRAIN * work.views + _FORWARD * work.validation)
     return total + sum(training.values()) + sum(refitting.values()) + sum(labeling.values())
 
 

@@ -17,7 +17,7 @@ from flashdd.data.dataset import RealDataset
 from flashdd.labels.catalog import STORED_REVISION, equal_bytes, open_labels, shortlist
 from flashdd.labels.scheme import Scheme, Subject
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.search import ProxyJob, train_proxy
+from flashdd.pipeline.proxies import ProxyJob, train_proxy
 from flashdd.training.source import LabelSource
 
 _REVISION = 1

@@ -89,6 +89,7 @@ def teacher_facts(context: Context, material: Material, setting: Setting) -> dic
         "val_accuracy": teacher.accuracy("val"),
         "temperature": setting.temperature,
         "logit_scale": setting.logit_scale,
+        **({"offsets": list(setting.offsets)} if setting.offsets else {}),
     }
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.ensemble import logit_spread, matched_weights
-from flashdd.labels.flash.labeler import Labeler, Member, quantize_member
+from flashdd.labels.flash.labeler import Labeler, Member, quantize_member, shifted_member
 from flashdd.labels.flash.pack import read_labeler, write_labeler
 from flashdd.labels.flash.refit import RefitRecipe, refit_member
 from flashdd.models.family import LabelerSpec
@@ -96,11 +98,20 @@ class Made:
     def hash(self) -> str:
         return self.stage.hash
 
-    def open(self, temperature: float = 1.0, logit_scale: float = 1.0) -> Labeler:
-        """With another temperature, and a factor on its own scale."""
+    def open(
+        self, temperature: float = 1.0, logit_scale: float = 1.0, offsets: Sequence[float] = ()
+    ) -> Labeler:
+        """With another temperature, a factor on its own scale, and class offsets, one per class or none.
+
+        Offsets stand in the bias of every member's head: they take no bytes.
+        """
         held = read_labeler(self.stage.folder / _FILE)
+        members = held.members
+        if offsets:
+            before_scale = torch.tensor(offsets, dtype=torch.float64) / (held.logit_scale * logit_scale)
+            members = tuple(shifted_member(member, before_scale) for member in members)
         return Labeler(
-            held.members,
+            members,
             shape=held.shape,
             num_classes=held.num_classes,
             mean=held.statistics[0],

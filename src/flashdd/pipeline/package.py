@@ -20,8 +20,9 @@ from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult, design_of
 from flashdd.pipeline.setup import Setup
 from flashdd.report.text import counted
+from flashdd.training.evaluate import evaluate
 
-_REVISION = 4
+_REVISION = 5
 
 
 def artifact_stage(
@@ -32,7 +33,8 @@ def artifact_stage(
     made = labeler_stage(
         context, data, design_of(context, choice.rung, choice.setting.course, capacity.tutor)
     )
-    labeler = made.open(choice.setting.temperature, choice.setting.logit_scale)
+    setting = choice.setting
+    labeler = made.open(setting.temperature, setting.logit_scale, setting.offsets)
     content = ArtifactContent(
         images=images,
         labeler=labeler,
@@ -58,7 +60,7 @@ def artifact_stage(
             "image_bytes": next((folder / "data").iterdir()).stat().st_size,
             "artifact_bytes": folder_bytes(folder),
             "labeler_sha256": sha256_file(folder / "labeler.safetensors"),
-            "accuracy": made.accuracy("test"),
+            "accuracy": evaluate(labeler.to(context.device), data.test.images, data.test.labels).accuracy,
             "params": labeler.params,
             "bits": labeler.bits,
             "macs": labeler.macs,
@@ -68,7 +70,7 @@ def artifact_stage(
         "artifact",
         revision=_REVISION,
         config={
-            "choice": [str(choice), setup.member_at(choice.setting.course).epochs],
+            "choice": [str(choice), setup.member_at(setting.course).epochs, *setting.offsets],
             "protocol": content.protocol,
             "provenance": content.provenance,
             "augmentation_seed": content.augmentation_seed,

@@ -99,6 +99,7 @@ def checked_cases(config: RunConfig) -> list[_Case]:
         once = _with(config, "images", ipc=ipc)
         setup = resolve(once, facts)
         longer = _with(once, "protocol", image_passes=times * setup.protocol.passes(setup.num_images))
+        longer = _with(longer, "search", class_offsets=False)  # the grid has none
         case = _Case(config=longer, ipc=ipc, times=times, grid=_grid(setup))
         _check_case(case, resolve(longer, facts))
         cases.append(case)

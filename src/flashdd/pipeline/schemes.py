@@ -134,7 +134,9 @@ def _teacher(context: Context, material: Material, scheme: str, setting: Setting
 
     def open_row() -> Opened:
         _, labels = labels_stage(context, material.teacher(setting.course), images)
-        source = labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale)
+        source = labels.source(
+            temperature=setting.temperature, logit_scale=setting.logit_scale, offsets=setting.offsets
+        )
         return images.images, images.labels, source
 
     def online() -> Opened:
@@ -144,11 +146,13 @@ def _teacher(context: Context, material: Material, scheme: str, setting: Setting
     return Row(
         scheme=scheme,
         images=material.method,
-        label_bytes=teacher_bytes(material.teacher(setting.course)),
+        label_bytes=teacher_bytes(material.teacher(setting.course)) + 4 * len(setting.offsets),  # float32
         key={
             "images": images.content_hash,
             "network": material.teacher(setting.course).stage.hash,
-            "setting": f"{setting.temperature:g} {setting.logit_scale:g}",
+            "setting": " ".join(
+                [f"{setting.temperature:g} {setting.logit_scale:g}", *map(repr, setting.offsets)]
+            ),
         },
         open=open_row,
         online=online if labels_tabled(context, images) else None,

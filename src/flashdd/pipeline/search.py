@@ -6,13 +6,13 @@ validated on held-out real training images. Test data are never read here.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from flashdd.core.plugins import own_part
-from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
@@ -30,15 +30,13 @@ from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import TABLE_REVISION, labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
+from flashdd.pipeline.proxies import ProxyJob, fit_proxy_offsets, train_proxy
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
-from flashdd.report.text import counted, percent_text
-from flashdd.students.train import StudentTask, train_student
-from flashdd.training.protocols import Protocol
-from flashdd.training.source import LabelSource
+from flashdd.report.text import counted
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_TEACHER_REVISION, _CAPACITY_REVISION = 7, 9
+_TEACHER_REVISION, _CAPACITY_REVISION = 8, 10
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -210,8 +208,12 @@ def _search_stage(
 
     def make(work: StageWork) -> Any:
         proxies = _Proxies(context, data, images, work, name, choices)
-        measured, chosen = search(choices.families, choices.settings, proxies.score, budget, choices.variants)
-        return {"rows": [_facts(entry, choices) for entry in measured], "chosen": chosen}
+        offsets = proxies.offsets if options.class_offsets else None
+        measured, chosen = search(
+            choices.families, choices.settings, proxies.score, budget, choices.variants, offsets
+        )
+        rows = [_facts(entry, choices, fitted=options.seeds) for entry in measured]
+        return {"rows": rows, "chosen": chosen}
 
     stage = context.local.make(
         name,
@@ -258,63 +260,39 @@ class _Proxies:
         value: float = self.work.task(f"{candidate}-seed{seed}", lambda: self._train(candidate, seed))
         return value
 
+    def offsets(self, candidate: Candidate) -> tuple[float, ...]:
+        """Class offsets for the labels of `candidate`: the mean of those that fit further proxies of it, as many as a
+        candidate has, whose seeds no score has seen."""
+        options = self.context.setup.config.search
+        first = max(options.seeds, options.finalist_seeds)
+        fitted = [
+            self.work.task(f"{candidate}-fit-seed{seed}", partial(self._fit, candidate, seed))
+            for seed in range(first, first + options.seeds)
+        ]
+        return tuple(round(statistics.fmean(values), 5) for values in zip(*fitted, strict=True))
+
+    def _fit(self, candidate: Candidate, seed: int) -> list[float]:
+        return fit_proxy_offsets(self.context, self.data, self.images, self.work, self._job(candidate), seed)
+
     def _train(self, candidate: Candidate, seed: int) -> float:
+        return train_proxy(self.context, self.data, self.images, self.work, self._job(candidate), seed)
+
+    def _job(self, candidate: Candidate) -> ProxyJob:
         with self.work.paused():  # training a rung, or labelling by the teacher, is a stage of its own
             self.choices.prepare(candidate.rung, candidate.setting.course)
         labels, setting = self.choices.labels(candidate.rung, candidate.setting.course), candidate.setting
-        source = labels.source(temperature=setting.temperature, logit_scale=setting.logit_scale)
-        protocol = self.context.setup.protocol
-        job = ProxyJob(stage=self.name, label=str(candidate), protocol=protocol, source=source)
-        return train_proxy(self.context, self.data, self.images, self.work, job, seed)
+        return ProxyJob(
+            stage=self.name,
+            label=str(candidate),
+            protocol=self.context.setup.protocol,
+            source=labels.source(
+                temperature=setting.temperature, logit_scale=setting.logit_scale, offsets=setting.offsets
+            ),
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProxyJob:
-    """Proxy students of one candidate: the stage that asks, the candidate's name in it, and what they learn from."""
-
-    stage: str
-    label: str
-    protocol: Protocol
-    source: LabelSource
-
-
-def train_proxy(
-    context: Context, data: RealDataset, images: ImageSet, work: StageWork, job: ProxyJob, seed: int
-) -> float:
-    """Validation accuracy of the proxy student `seed`, trained for the protocol's whole length.
-
-    Equal seeds see the same initialization and order, whatever the candidate: they are pairs.
-    """
-    setup = context.setup
-    task = StudentTask(
-        images=images.images,
-        source=job.source,
-        protocol=job.protocol,
-        student=setup.proxy,
-        num_classes=data.num_classes,
-        mean=data.mean,
-        std=data.std,
-        augmentation_seed=setup.config.views.augmentation_seed,
-        evaluate_on=(data.val.images, data.val.labels),
-        evaluations=1,
-        labels=images.labels,
-    )
-    context.progress.start(f"{job.stage}: proxy {job.label} seed {seed}", job.protocol.steps)
-    checkpoint = work.folder / "checkpoints" / f"{job.label}-seed{seed}.pt"
-    result = train_student(
-        task,
-        context.engine,
-        seed=derive(setup.config.seed, "proxy", seed),
-        checkpoint=checkpoint,
-        on_step=work.step,
-    )
-    checkpoint.unlink(missing_ok=True)
-    value: float = result["accuracy"]
-    context.progress.finish(f"{percent_text(value)} % of the validation images")
-    return value
-
-
-def _facts(entry: Measured, choices: _SearchSpace) -> dict[str, Any]:
+def _facts(entry: Measured, choices: _SearchSpace, *, fitted: int) -> dict[str, Any]:
+    """fitted: proxies to which a candidate's class offsets were fitted."""
     rung, setting = entry.candidate.rung, entry.candidate.setting
     return {
         **asdict(rung),
@@ -323,6 +301,7 @@ def _facts(entry: Measured, choices: _SearchSpace) -> dict[str, Any]:
         "shift": setting.shift,
         "temperature": setting.temperature,
         "logit_scale": setting.logit_scale,
+        **({"offsets": list(setting.offsets), "offset_proxies": fitted} if setting.offsets else {}),
         "val_accuracy": choices.accuracy(rung, setting.course),
         "proxy_mean": entry.mean,
         "proxy_stderr": entry.stderr,
@@ -333,5 +312,11 @@ def _facts(entry: Measured, choices: _SearchSpace) -> dict[str, Any]:
 
 def _measured(row: dict[str, Any]) -> Measured:
     rung = Rung(**{field.name: row[field.name] for field in fields(Rung)})
-    setting = Setting(**{field.name: row[field.name] for field in fields(Setting)})
+    setting = Setting(
+        length=row["length"],
+        shift=row["shift"],
+        temperature=row["temperature"],
+        logit_scale=row["logit_scale"],
+        offsets=tuple(row.get("offsets", ())),
+    )
     return Measured(candidate=Candidate(rung=rung, setting=setting), values=tuple(row["values"]))

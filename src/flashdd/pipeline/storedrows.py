@@ -15,7 +15,7 @@ from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.imageset import ImageSet
 from flashdd.labels import catalog
 from flashdd.labels.catalog import open_labels
-from flashdd.labels.network import NetworkSource
+from flashdd.labels.network import NetworkSource, shifted
 from flashdd.labels.scheme import Scheme, Subject
 from flashdd.labels.static import Static, learned_logits, plain_logits
 from flashdd.labels.table import Labels, most_epochs
@@ -124,18 +124,27 @@ def _teacher(context: Context, material: Material) -> _Origin:
     teacher = material.teacher(setting.course)
 
     def of_views(first: int | None) -> Tensor:
-        return setting.logit_scale * _table(labels_stage(context, teacher, images, first=first)[1])
+        table = _table(labels_stage(context, teacher, images, first=first)[1])
+        return shifted(setting.logit_scale * table, setting.offsets)
 
     def of_images() -> Tensor:
         net = teacher.open().to(context.device)
-        source = NetworkSource(net, num_classes=images.num_classes, logit_scale=setting.logit_scale)
+        source = NetworkSource(
+            net,
+            num_classes=images.num_classes,
+            logit_scale=setting.logit_scale,
+            offsets=setting.offsets,
+        )
         return plain_logits(source, images, device=context.device)
 
     return _Origin(
         of_views=of_views,
         of_images=of_images,
         temperature=setting.temperature,
-        inputs={"network": teacher.stage.hash, "scale": f"{setting.logit_scale!r}"},
+        inputs={
+            "network": teacher.stage.hash,
+            "scale": " ".join(map(repr, (setting.logit_scale, *setting.offsets))),
+        },
         network=partial(teacher_facts, context, material, setting),
     )
 

@@ -14,6 +14,7 @@ from flashdd.core.seeds import derive
 from flashdd.models.table import build
 from flashdd.training.engine import Engine
 from flashdd.training.evaluate import Evaluation, evaluate
+from flashdd.training.loop import Fitted
 from flashdd.training.normalize import Normalized
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
@@ -64,22 +65,16 @@ def train_student(
     beyond 200 classes. `training_seconds`: of all steps, labels that are made or read in them included, evaluations
     not.
     """
-    model = build_student(task, seed)
     last: list[Evaluation] = []
 
     def visit(step: int, net: nn.Module) -> float:
         last[:] = [evaluate(net, *task.evaluate_on)]
         return last[0].accuracy
 
-    fitted = fit_student(
-        model,
-        task.images,
-        task.source,
-        task.protocol,
+    model, fitted = _fitted(
+        task,
         engine,
-        seed=seed,
-        augmentation_seed=task.augmentation_seed,
-        labels=task.labels,
+        seed,
         visits=evaluation_steps(task.protocol.steps, task.evaluations),
         visit=visit,
         checkpoint=checkpoint,
@@ -94,6 +89,35 @@ def train_student(
         "confusion": confusion.tolist() if len(confusion) <= _LARGEST_CONFUSION else None,
         "training_seconds": fitted.seconds,
     }
+
+
+def trained_student(
+    task: StudentTask,
+    engine: Engine,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> nn.Module:
+    """The student that `train_student` trains, after its last step: pixels in [0, 1] -> logits."""
+    return _fitted(task, engine, seed, checkpoint=checkpoint, on_step=on_step)[0]
+
+
+def _fitted(task: StudentTask, engine: Engine, seed: int, **options: Any) -> tuple[nn.Module, Fitted]:
+    """options: of `fit_student`."""
+    model = build_student(task, seed)
+    fitted = fit_student(
+        model,
+        task.images,
+        task.source,
+        task.protocol,
+        engine,
+        seed=seed,
+        augmentation_seed=task.augmentation_seed,
+        labels=task.labels,
+        **options,
+    )
+    return model, fitted
 
 
 def build_student(task: StudentTask, seed: int) -> Normalized:

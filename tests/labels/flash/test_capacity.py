@@ -360,7 +360,44 @@ def test_without_variants_a_rung_stays_as_it_is() -> None:
 def test_candidates_have_texts_of_their_own() -> None:
     rung = _rung("a", 1)
     others = [replace(rung, bits=4), replace(rung, num_members=2), rung]
-    settings = [DEFAULT, *(replace(DEFAULT, **{dial: 0.5}) for dial in ("length", "shift", "logit_scale"))]
+    settings = [
+        DEFAULT,
+        replace(DEFAULT, length=0.5),
+        replace(DEFAULT, shift=0.5),
+        replace(DEFAULT, logit_scale=0.5),
+        replace(DEFAULT, offsets=(0.5, -0.5)),
+    ]
     texts = {str(Candidate(rung=r, setting=s)) for r in others for s in settings}
-    assert len(texts) == 12
+    assert len(texts) == 15
     assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-s0-t4-x1"
+
+
+OFFSETS = (1.0, -1.0)
+
+
+@pytest.mark.parametrize(("bonus", "chosen_offsets"), [(0.02, OFFSETS), (-0.02, ()), (0.0, ())])
+def test_class_offsets_are_chosen_where_they_gain(bonus: float, chosen_offsets: tuple[float, ...]) -> None:
+    asked = []
+
+    def offsets(candidate: Candidate) -> tuple[float, ...]:
+        asked.append(candidate)
+        return OFFSETS
+
+    score = Scores({"a1": 0.5, "a2": 0.6}, {replace(DEFAULT, offsets=OFFSETS): bonus})
+    measured, chosen = search([[_chain("a", 1, 2)]], [DEFAULT], score, BUDGET, offsets=offsets)
+    assert [str(candidate) for candidate in asked] == ["a2-b8-m1@1-s0-t4-x1"]
+    assert measured[chosen].candidate.rung.name == "a2"
+    assert measured[chosen].candidate.setting.offsets == chosen_offsets
+    assert [len(entry.values) for entry in measured if entry.candidate.setting.offsets] == [5]
+
+
+def test_class_offsets_have_to_gain_more_than_chance() -> None:
+    """0.02 on one seed of five is as much as its standard error."""
+    shifted = replace(DEFAULT, offsets=OFFSETS)
+    lucky = {0: 0.02, 1: 0.0, 2: 0.0, 3: 0.0, 4: 0.0}
+
+    def score(candidate: Candidate, seed: int) -> float:
+        return 0.5 + (lucky[seed] if candidate.setting == shifted else 0.0)
+
+    measured, chosen = search([[_chain("a", 1)]], [DEFAULT], score, BUDGET, offsets=lambda candidate: OFFSETS)
+    assert measured[chosen].candidate.setting == DEFAULT

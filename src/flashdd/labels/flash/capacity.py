@@ -47,12 +47,14 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """length, shift: of the course; temperature and logit_scale: of labels."""
+    """length, shift: of the course; temperature and logit_scale: of labels; offsets: one per class, added to their
+    logits after the scale, or none."""
 
     length: float
     shift: float
     temperature: float
     logit_scale: float
+    offsets: tuple[float, ...] = ()
 
     @property
     def course(self) -> Course:
@@ -65,12 +67,14 @@ class Candidate:
     setting: Setting
 
     def __str__(self) -> str:
-        """Such as `conv-3-w8-b8-m1@1-s3.125-t4-x1`, the shift in percent: no two are alike."""
+        """Such as `conv-3-w8-b8-m1@1-s3.125-t4-x1`, the shift in percent, `-offsets` behind it where there are any: no
+        two of a search are alike."""
         rung, setting = self.rung, self.setting
         dials = (
             f"{setting.length:g}-s{100 * setting.shift:g}-t{setting.temperature:g}-x{setting.logit_scale:g}"
         )
-        return f"{rung.name}-b{rung.bits}-m{rung.num_members}@{dials}"
+        offsets = "-offsets" if setting.offsets else ""
+        return f"{rung.name}-b{rung.bits}-m{rung.num_members}@{dials}{offsets}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,7 @@ class SearchBudget:
 
 
 Score = Callable[[Candidate, int], float]
+Offsets = Callable[[Candidate], tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +128,7 @@ def search(
     score: Score,
     budget: SearchBudget,
     variants: Variants | None = None,
+    offsets: Offsets | None = None,
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
@@ -142,6 +148,7 @@ def search(
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
+    8. Class offsets: measure the choice with `offsets` of it, and choose that if it gains more than one standard error.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -161,10 +168,12 @@ def search(
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
     raised += [measure(c, seeds) for c in contenders(measured.values(), raised, budget.finalists)]
     chosen = choose(raised)
+    final = partial(measure, seeds=seeds)
     if variants is not None:
-        final = partial(measure, seeds=seeds)
         chosen = _with_fewer_bits(chosen, raised, final, variants)
         chosen = _with_more_members(chosen, final, variants)
+    if offsets is not None:
+        chosen = _with_offsets(chosen, final, offsets)
     table = sorted(measured.values(), key=_order)
     return table, table.index(chosen)
 
@@ -205,6 +214,14 @@ def _with_more_members(
         between = variants.with_members(rung, planned)
         assert between is not None, "a plan keeps to both ceilings"
         reached[planned] = measure(Candidate(rung=between, setting=setting))
+
+
+def _with_offsets(plain: Measured, measure: Callable[[Candidate], Measured], offsets: Offsets) -> Measured:
+    candidate = plain.candidate
+    setting = replace(candidate.setting, offsets=offsets(candidate))
+    shifted = measure(replace(candidate, setting=setting))
+    gains = _behind(shifted, plain)
+    return shifted if statistics.fmean(gains) > standard_error(gains) else plain
 
 
 def _most_members(rung: Rung, last: int, count: int, variants: Variants) -> Rung | None:
@@ -377,4 +394,5 @@ def _capacity(entry: Measured) -> tuple[int, int, str, int]:
 
 def _order(entry: Measured) -> tuple[float | str, ...]:
     setting = entry.candidate.setting
-    return (*_capacity(entry), setting.length, setting.shift, setting.temperature, setting.logit_scale)
+    course, softness = (setting.length, setting.shift), (setting.temperature, setting.logit_scale)
+    return (*_capacity(entry), *course, *softness, len(setting.offsets))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -53,6 +53,17 @@ def quantize_member(
     folded = fold(net.cpu(), spec_layers(spec, shape, num_classes))
     pairs = [quantize(weight, bits) for weight in folded.weights]
     return rounded_member(spec, bits, pairs, list(folded.biases))
+
+
+def shifted_member(member: Member, offsets: Tensor) -> Member:
+    """`member` with `offsets` (classes,) added to its logits: to the bias of its head, rounded to float16.
+
+    Raises DataError for offsets that float16 cannot hold.
+    """
+    bias = (member.biases[-1].double() + offsets.double()).half()
+    if not torch.isfinite(bias).all():
+        raise DataError(f"class offsets of up to {offsets.abs().max():g} are beyond float16.")
+    return replace(member, biases=(*member.biases[:-1], bias))
 
 
 def rounded_member(

@@ -1,0 +1,46 @@
+"""Class offsets: what is added to every label so that students predict each class as often as it is.
+
+Students of few images over- and underpredict classes, and all of them the same ones: the distilled images' views are
+other data than the real ones. Offsets that would undo this in a student's own logits undo it where they are added to
+the labels' instead (docs/labeler.md, "Class offsets"). Logit adjustment (Menon et al. 2021, arXiv 2007.07314) shifts
+logits by known class frequencies; here they are fitted to what proxy students say, as bias correction does for
+networks that learn class by class (Wu et al. 2019, arXiv 1905.13260).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_STEPS = 200
+
+
+def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
+    """The offsets b, float64 (C,) of mean 0, with which softmax(a (logits + b)) is most likely to say `classes`.
+
+    logits: a student's, (N, C), of real training images; classes: int64 (N,), theirs. Multinomial likelihood over b and
+    the scale a > 0, with a normal prior on b as wide as the logits' own spread, which bounds it where a class is rare.
+    Of logits that are not finite, or all alike: zeros.
+    """
+    scores = logits.double()
+    scores = scores - scores.mean(1, keepdim=True)  # softmax does not see it
+    spread = scores.std()
+    if not (torch.isfinite(spread) and spread > 0):
+        return torch.zeros(scores.shape[1], dtype=torch.float64)
+    scores /= spread
+    offsets = torch.zeros(scores.shape[1], dtype=torch.float64, requires_grad=True)
+    log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([offsets, log_scale], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        prior = offsets.square().sum() / (2 * len(scores))
+        value = F.cross_entropy(log_scale.exp() * (scores + offsets), classes) + prior
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    found = spread * offsets.detach()
+    return found - found.mean()

@@ -1,0 +1,70 @@
+"""Class offsets: fitted to a student's logits, and added to a labeler's for no bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from member_samples import make_labeler, make_member, pixels
+
+from flashdd.core.errors import DataError
+from flashdd.labels.flash.labeler import shifted_member
+from flashdd.labels.flash.offsets import fit_offsets
+from flashdd.labels.flash.pack import labeler_bytes, parse_labeler
+
+
+def _scores(count: int, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Calibrated logits, and classes drawn from their softmax."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(count, classes, generator=generator)
+    logits -= logits.mean(1, keepdim=True)
+    return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
+def test_what_was_taken_from_logits_is_found(scale: float) -> None:
+    logits, classes = _scores(20_000)
+    taken = torch.tensor([1.5, -0.5, 0.0, -2.0, 1.0])
+    found = fit_offsets(scale * (logits - taken), classes)
+    assert found.dtype == torch.float64
+    assert torch.allclose(found.float(), scale * taken, atol=0.1 * scale)
+    assert found.mean().abs() < 1e-9
+
+
+def test_students_with_offsets_predict_every_class_as_often_as_it_is() -> None:
+    """The likelihood is stationary where shares agree, at the scale that it finds."""
+    logits, classes = _scores(4000)
+    skewed = logits + torch.tensor([2.0, 0.0, -2.0, 0.5, 0.0])
+    corrected = skewed.double() + fit_offsets(skewed, classes)
+    shares = torch.bincount(classes, minlength=5) / len(classes)
+    assert torch.allclose(corrected.softmax(1).mean(0).float(), shares, atol=0.01)
+    assert (skewed.softmax(1).mean(0) - shares).abs().max() > 0.1
+
+
+def test_a_class_that_is_not_there_has_a_bounded_offset() -> None:
+    logits, classes = _scores(500)
+    found = fit_offsets(logits, classes.clamp(max=3))
+    assert found.isfinite().all()
+    assert found[4] == found.min()
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_logits_that_say_nothing_have_none(value: float) -> None:
+    assert not fit_offsets(torch.full((10, 3), value), torch.arange(10) % 3).any()
+
+
+def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -> None:
+    first, second = make_member("conv-2-w4", 1, bits=4), replace(make_member("strided-2-w4", 2), weight=3.0)
+    offsets = torch.tensor([0.5, -0.25, 1.0, 0.0, -1.25])
+    plain = make_labeler([first, second], logit_scale=2.0)
+    shifted = make_labeler([shifted_member(each, offsets / 2) for each in (first, second)], logit_scale=2.0)
+    assert torch.allclose(shifted.logits_of(pixels()), plain.logits_of(pixels()) + offsets, atol=2e-3)
+    data = labeler_bytes(shifted)
+    assert len(data) == len(labeler_bytes(plain))
+    assert torch.equal(parse_labeler(data, "file").logits_of(pixels()), shifted.logits_of(pixels()))
+
+
+def test_offsets_beyond_float16_are_refused() -> None:
+    with pytest.raises(DataError, match="class offsets of up to 1e[+]06 are beyond float16"):
+        shifted_member(make_member("conv-2-w4"), torch.tensor([1e6, 0.0, 0.0, 0.0, 0.0]))
