@@ -87,6 +87,7 @@ def test_a_record_says_what_its_searches_cost(finished: tuple[Path, Record]) -> 
         proxy_macs=proxy,
         reference_macs=record.reference.macs,
         refit_images=4 * 128,
+        offset_images=record.data.num_train,
     )
     for search, trained in ((record.capacity, None), (record.teacher_search, 1 / 8)):
         assert search is not None

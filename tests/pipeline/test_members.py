@@ -20,7 +20,7 @@ from flashdd.data.dataset import RealDataset
 from flashdd.data.sources import check_source
 from flashdd.data.views import ViewBatch
 from flashdd.labels import table
-from flashdd.labels.flash.capacity import Candidate, Course, Measured, Rung, Setting
+from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting
 from flashdd.labels.flash.labeler import Labeler, Member
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.table import TableSource

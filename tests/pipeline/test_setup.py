@@ -11,7 +11,8 @@ from flashdd.core.config import RunConfig
 from flashdd.core.errors import ConfigError, DataError, UsageError
 from flashdd.core.recipe import build_config
 from flashdd.data.sources import SourceFacts
-from flashdd.labels.flash.capacity import Course, default_setting
+from flashdd.labels.flash.candidates import Course
+from flashdd.labels.flash.capacity import default_setting
 from flashdd.models.family import LabelerSpec
 from flashdd.pipeline.families import default_max_macs
 from flashdd.pipeline.setup import Setup, resolve

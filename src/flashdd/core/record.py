@@ -120,7 +120,6 @@ class Candidate(_Facts):
     n: Count
     logit_scale: Ratio | None = None
     offsets: tuple[float, ...] | None = None  # one per class, added to logits after the scale
-    offset_proxies: Positive | None = None  # that these were fitted to, beside those of `n`
     bits: Positive | None = None  # of the weights
     num_members: Positive | None = None
     length: Ratio | None = None  # factor on the configured training, in `epochs` already

@@ -22,7 +22,7 @@ from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
 from flashdd.data.sources import check_source
 from flashdd.images.table import METHODS, method_of
-from flashdd.labels.flash.capacity import Course
+from flashdd.labels.flash.candidates import Course
 from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, images_teacher, learned_labels, open_images

@@ -131,7 +131,7 @@ def _scored(
             protocol=protocol if scheme.keeps_logits else protocol.for_hard_labels(),
             source=opened(),
         )
-        return train_proxy(context, data, subject.images, work, job, seed)
+        return train_proxy(context, data, subject.images, work, job, seed).accuracy
 
     values: list[float] = [
         work.task(f"{scheme.name}-seed{seed}", partial(train, seed))

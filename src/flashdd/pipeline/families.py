@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from flashdd.core.config import RunConfig
 from flashdd.core.errors import ConfigError, UsageError, unknown_name
 from flashdd.core.plugins import call_plugin, is_plugin, registered
-from flashdd.labels.flash.capacity import Rung, Variants
+from flashdd.labels.flash.candidates import Rung
+from flashdd.labels.flash.capacity import Variants
 from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size
 from flashdd.models.family import FAMILIES, STEMS, LabelerSpec, ladder, spec_size

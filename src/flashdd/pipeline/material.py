@@ -14,7 +14,7 @@ from flashdd.core.files import sha256_file
 from flashdd.core.stages import StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
-from flashdd.labels.flash.capacity import Course, Setting
+from flashdd.labels.flash.candidates import Course, Setting
 from flashdd.labels.flash.labeler import Labeler, rounded_statistics
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageWork
@@ -15,7 +16,7 @@ from flashdd.labels.flash.offsets import fit_offsets
 from flashdd.pipeline.context import Context
 from flashdd.report.text import percent_text
 from flashdd.students.train import StudentTask, trained_student
-from flashdd.training.evaluate import evaluate, logits_of
+from flashdd.training.evaluate import logits_of
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
@@ -27,39 +28,68 @@ _FIT_IMAGES, _FIT_IMAGES_PER_CLASS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyJob:
-    """Proxy students of one candidate: the stage that asks, the candidate's name in it, and what they learn from."""
+    """Proxy students of one candidate: the stage that asks, the candidate's name in it, and what they learn from.
+
+    corrected: whether class offsets are fitted to each.
+    """
 
     stage: str
     label: str
     protocol: Protocol
     source: LabelSource
+    corrected: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """Validation accuracy of a proxy student: as it is, and of its logits with the class offsets (`fit_offsets`) that
+    real training images ask for; None and no offsets where it was not corrected."""
+
+    accuracy: float
+    corrected: float | None = None
+    offsets: tuple[float, ...] = ()
+
+    @property
+    def best(self) -> float:
+        """What labels with such offsets promise, or else what it reaches."""
+        return self.accuracy if self.corrected is None else self.corrected
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(held: dict[str, Any]) -> Proxy:
+        return Proxy(accuracy=held["accuracy"], corrected=held["corrected"], offsets=tuple(held["offsets"]))
 
 
 def train_proxy(
     context: Context, data: RealDataset, images: ImageSet, work: StageWork, job: ProxyJob, seed: int
-) -> float:
-    """Validation accuracy of the proxy student `seed`, trained for the protocol's whole length.
+) -> Proxy:
+    """The proxy student `seed`, trained for the protocol's whole length.
 
     Equal seeds see the same initialization and order, whatever the candidate: they are pairs.
     """
-    accuracy = evaluate(
-        _trained(context, data, images, work, job, seed), data.val.images, data.val.labels
-    ).accuracy
-    context.progress.finish(f"{percent_text(accuracy)} % of the validation images")
-    return accuracy
+    student = _trained(context, data, images, work, job, seed)
+    logits, classes = logits_of(student, data.val.images), data.val.labels
+    proxy = Proxy(accuracy=_share(logits, classes))
+    told = f"{percent_text(proxy.accuracy)} % of the validation images"
+    if job.corrected:
+        rows = offset_rows(len(data.train.labels), data.num_classes)
+        offsets = fit_offsets(logits_of(student, data.train.images[rows]), data.train.labels[rows])
+        proxy = replace(proxy, corrected=_share(logits + offsets, classes), offsets=tuple(offsets.tolist()))
+        told += f", {percent_text(proxy.best)} % with class offsets"
+    context.progress.finish(told)
+    return proxy
 
 
-def fit_proxy_offsets(
-    context: Context, data: RealDataset, images: ImageSet, work: StageWork, job: ProxyJob, seed: int
-) -> list[float]:
-    """The class offsets that fit the proxy student `seed`, one per class, by real training images."""
-    student, train = _trained(context, data, images, work, job, seed), data.train
-    most = max(_FIT_IMAGES, _FIT_IMAGES_PER_CLASS * data.num_classes)
-    # evenly spaced, for they may lie class by class
-    rows = np.arange(0, len(train.labels), -(-len(train.labels) // most))
-    offsets: list[float] = fit_offsets(logits_of(student, train.images[rows]), train.labels[rows]).tolist()
-    context.progress.finish(f"class offsets of {min(offsets):.2f} to {max(offsets):.2f}")
-    return offsets
+def offset_rows(num_train: int, num_classes: int) -> np.ndarray:
+    """Real training images to which offsets are fitted: evenly spaced, for they may lie class by class."""
+    most = max(_FIT_IMAGES, _FIT_IMAGES_PER_CLASS * num_classes)
+    return np.arange(0, num_train, -(-num_train // most))
+
+
+def _share(logits: Tensor, classes: Tensor) -> float:
+    return int((logits.argmax(1) == classes).sum()) / len(classes)
 
 
 def _trained(

@@ -21,7 +21,7 @@ from flashdd.data.dataset import RealDataset, open_dataset
 from flashdd.data.sources import SourceFacts, SourceOptions, prepare
 from flashdd.data.views import ViewMaker, ViewSpec
 from flashdd.labels.committee import Committee
-from flashdd.labels.flash.capacity import Course
+from flashdd.labels.flash.candidates import Course
 from flashdd.labels.table import Labels, make_labels, read_table, tabled, write_table
 from flashdd.models.table import build
 from flashdd.pipeline.context import Context

@@ -8,7 +8,7 @@ from functools import partial
 from flashdd.core.errors import UnknownNameError, UsageError, unknown_name
 from flashdd.data.foreign import has_soft_labels
 from flashdd.labels import catalog
-from flashdd.labels.flash.capacity import Setting
+from flashdd.labels.flash.candidates import Setting
 from flashdd.labels.hard import HardSource
 from flashdd.labels.network import NetworkSource
 from flashdd.labels.scheme import TableSize

@@ -9,34 +9,28 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from typing import Any
 
 from flashdd.core.plugins import own_part
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
-from flashdd.labels.flash.capacity import (
-    Candidate,
-    Course,
-    Measured,
-    Rung,
-    SearchBudget,
-    Setting,
-    Variants,
-    search,
-)
+from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting, Shifted
+from flashdd.labels.flash.capacity import SearchBudget, Variants, search
 from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import TABLE_REVISION, labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
-from flashdd.pipeline.proxies import ProxyJob, fit_proxy_offsets, train_proxy
+from flashdd.pipeline.proxies import Proxy, ProxyJob, train_proxy
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
 from flashdd.report.text import counted
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
 _TEACHER_REVISION, _CAPACITY_REVISION = 8, 10
+_DECIMALS = 4
+"""Of class offsets, in logits."""
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -208,12 +202,11 @@ def _search_stage(
 
     def make(work: StageWork) -> Any:
         proxies = _Proxies(context, data, images, work, name, choices)
-        offsets = proxies.offsets if options.class_offsets else None
+        with_offsets = proxies.with_offsets if options.class_offsets else None
         measured, chosen = search(
-            choices.families, choices.settings, proxies.score, budget, choices.variants, offsets
+            choices.families, choices.settings, proxies.score, budget, choices.variants, with_offsets
         )
-        rows = [_facts(entry, choices, fitted=options.seeds) for entry in measured]
-        return {"rows": rows, "chosen": chosen}
+        return {"rows": [_facts(entry, choices) for entry in measured], "chosen": chosen}
 
     stage = context.local.make(
         name,
@@ -257,25 +250,29 @@ class _Proxies:
         self.name, self.choices = name, choices
 
     def score(self, candidate: Candidate, seed: int) -> float:
-        value: float = self.work.task(f"{candidate}-seed{seed}", lambda: self._train(candidate, seed))
-        return value
+        """Of the proxy corrected by its own class offsets, where the choice gets such: what capacities promise is then
+        compared without the bias that offsets will take away, for no training more."""
+        return self._proxy(candidate, seed).best
 
-    def offsets(self, candidate: Candidate) -> tuple[float, ...]:
-        """Class offsets for the labels of `candidate`: the mean of those that fit further proxies of it, as many as a
-        candidate has, whose seeds no score has seen."""
-        options = self.context.setup.config.search
-        first = max(options.seeds, options.finalist_seeds)
-        fitted = [
-            self.work.task(f"{candidate}-fit-seed{seed}", partial(self._fit, candidate, seed))
-            for seed in range(first, first + options.seeds)
-        ]
-        return tuple(round(statistics.fmean(values), 5) for values in zip(*fitted, strict=True))
+    def with_offsets(self, chosen: Measured) -> Shifted:
+        """`chosen` with the mean of the class offsets that its proxies ask for."""
+        candidate, seeds = chosen.candidate, range(len(chosen.values))
+        plain = [self._proxy(candidate, seed) for seed in seeds]
+        asked = zip(*(proxy.offsets for proxy in plain), strict=True)
+        offsets = tuple(round(statistics.fmean(values), _DECIMALS) for values in asked)
+        shifted = replace(candidate, setting=replace(candidate.setting, offsets=offsets))
+        values = tuple(self._proxy(shifted, seed).accuracy for seed in seeds)
+        return Shifted(
+            measured=Measured(candidate=shifted, values=values),
+            plain=tuple(proxy.accuracy for proxy in plain),
+        )
 
-    def _fit(self, candidate: Candidate, seed: int) -> list[float]:
-        return fit_proxy_offsets(self.context, self.data, self.images, self.work, self._job(candidate), seed)
+    def _proxy(self, candidate: Candidate, seed: int) -> Proxy:
+        def train() -> dict[str, Any]:
+            job = self._job(candidate)
+            return train_proxy(self.context, self.data, self.images, self.work, job, seed).to_json()
 
-    def _train(self, candidate: Candidate, seed: int) -> float:
-        return train_proxy(self.context, self.data, self.images, self.work, self._job(candidate), seed)
+        return Proxy.from_json(self.work.task(f"{candidate}-seed{seed}", train))
 
     def _job(self, candidate: Candidate) -> ProxyJob:
         with self.work.paused():  # training a rung, or labelling by the teacher, is a stage of its own
@@ -285,14 +282,14 @@ class _Proxies:
             stage=self.name,
             label=str(candidate),
             protocol=self.context.setup.protocol,
+            corrected=self.context.setup.config.search.class_offsets,
             source=labels.source(
                 temperature=setting.temperature, logit_scale=setting.logit_scale, offsets=setting.offsets
             ),
         )
 
 
-def _facts(entry: Measured, choices: _SearchSpace, *, fitted: int) -> dict[str, Any]:
-    """fitted: proxies to which a candidate's class offsets were fitted."""
+def _facts(entry: Measured, choices: _SearchSpace) -> dict[str, Any]:
     rung, setting = entry.candidate.rung, entry.candidate.setting
     return {
         **asdict(rung),
@@ -301,7 +298,7 @@ def _facts(entry: Measured, choices: _SearchSpace, *, fitted: int) -> dict[str, 
         "shift": setting.shift,
         "temperature": setting.temperature,
         "logit_scale": setting.logit_scale,
-        **({"offsets": list(setting.offsets), "offset_proxies": fitted} if setting.offsets else {}),
+        **({"offsets": list(setting.offsets)} if setting.offsets else {}),
         "val_accuracy": choices.accuracy(rung, setting.course),
         "proxy_mean": entry.mean,
         "proxy_stderr": entry.stderr,

@@ -18,7 +18,8 @@ from flashdd.data.sources import SourceFacts, SourceOptions
 from flashdd.images.dm import default_network
 from flashdd.images.rded import default_factor
 from flashdd.images.table import METHODS, method_of
-from flashdd.labels.flash.capacity import Course, Rung, Setting, Variants
+from flashdd.labels.flash.candidates import Course, Rung, Setting
+from flashdd.labels.flash.capacity import Variants
 from flashdd.models.count import Size, reference
 from flashdd.models.table import default_student, size_of_name
 from flashdd.pipeline.families import Room, default_max_macs, labeler_families, variants_of

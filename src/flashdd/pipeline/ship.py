@@ -14,7 +14,7 @@ from flashdd.core.errors import UnknownNameError
 from flashdd.core.files import folder_bytes
 from flashdd.core.record import ShipFacts
 from flashdd.data.dataset import RealDataset
-from flashdd.labels.flash.capacity import Measured, Rung
+from flashdd.labels.flash.candidates import Measured, Rung
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.models.family import LabelerSpec, ladder, shrink_factor
 from flashdd.pipeline.context import Context

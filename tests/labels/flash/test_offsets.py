@@ -66,5 +66,5 @@ def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -
 
 
 def test_offsets_beyond_float16_are_refused() -> None:
-    with pytest.raises(DataError, match="class offsets of up to 1e[+]06 are beyond float16"):
+    with pytest.raises(DataError, match=r"class offsets of up to 1e\+06 are beyond float16"):
         shifted_member(make_member("conv-2-w4"), torch.tensor([1e6, 0.0, 0.0, 0.0, 0.0]))

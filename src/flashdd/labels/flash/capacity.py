@@ -14,83 +14,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from flashdd.core.stats import standard_error
+from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting, Shifted
 from flashdd.labels.flash.plan import Measurement, plan
 
 _DEFAULT_LENGTH = 1.0
 _MOST_LOST = 0.005
 """Accuracy that a choice may lose to the best candidate for being smaller: half a point."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rung:
-    """A capacity: `num_members` networks `name` with weights of `bits` that label together.
-
-    bytes: at most so many on disk as shipped; params, macs: of all members, macs per image.
-    """
-
-    name: str
-    params: int
-    bytes: int
-    macs: int
-    bits: int = 8
-    num_members: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Course:
-    """How networks are trained. length: factor on their epochs, with a schedule of its own; shift: share of the side by
-    which the real images they see are moved at most (`ClassifierRecipe.shift`)."""
-
-    length: float
-    shift: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """length, shift: of the course; temperature and logit_scale: of labels; offsets: one per class, added to their
-    logits after the scale, or none."""
-
-    length: float
-    shift: float
-    temperature: float
-    logit_scale: float
-    offsets: tuple[float, ...] = ()
-
-    @property
-    def course(self) -> Course:
-        return Course(length=self.length, shift=self.shift)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    rung: Rung
-    setting: Setting
-
-    def __str__(self) -> str:
-        """Such as `conv-3-w8-b8-m1@1-s3.125-t4-x1`, the shift in percent, `-offsets` behind it where there are any: no
-        two of a search are alike."""
-        rung, setting = self.rung, self.setting
-        dials = (
-            f"{setting.length:g}-s{100 * setting.shift:g}-t{setting.temperature:g}-x{setting.logit_scale:g}"
-        )
-        offsets = "-offsets" if setting.offsets else ""
-        return f"{rung.name}-b{rung.bits}-m{rung.num_members}@{dials}{offsets}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """values: validation accuracy of the proxy students of seeds 0, 1, 2, ..."""
-
-    candidate: Candidate
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def stderr(self) -> float:
-        return standard_error(self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +34,6 @@ class SearchBudget:
 
 
 Score = Callable[[Candidate, int], float]
-Offsets = Callable[[Candidate], tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +56,7 @@ def search(
     score: Score,
     budget: SearchBudget,
     variants: Variants | None = None,
-    offsets: Offsets | None = None,
+    with_offsets: Callable[[Measured], Shifted] | None = None,
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
@@ -148,7 +76,7 @@ def search(
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
-    8. Class offsets: measure the choice with `offsets` of it, and choose that if it gains more than one standard error.
+    8. Class offsets: measure the choice with them, and choose that if they gain more than one standard error.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -168,12 +96,14 @@ def search(
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
     raised += [measure(c, seeds) for c in contenders(measured.values(), raised, budget.finalists)]
     chosen = choose(raised)
-    final = partial(measure, seeds=seeds)
     if variants is not None:
+        final = partial(measure, seeds=seeds)
         chosen = _with_fewer_bits(chosen, raised, final, variants)
         chosen = _with_more_members(chosen, final, variants)
-    if offsets is not None:
-        chosen = _with_offsets(chosen, final, offsets)
+    if with_offsets is not None:
+        shifted = with_offsets(chosen)
+        measured[shifted.measured.candidate] = shifted.measured
+        chosen = shifted.measured if shifted.gains else chosen
     table = sorted(measured.values(), key=_order)
     return table, table.index(chosen)
 
@@ -214,14 +144,6 @@ def _with_more_members(
         between = variants.with_members(rung, planned)
         assert between is not None, "a plan keeps to both ceilings"
         reached[planned] = measure(Candidate(rung=between, setting=setting))
-
-
-def _with_offsets(plain: Measured, measure: Callable[[Candidate], Measured], offsets: Offsets) -> Measured:
-    candidate = plain.candidate
-    setting = replace(candidate.setting, offsets=offsets(candidate))
-    shifted = measure(replace(candidate, setting=setting))
-    gains = _behind(shifted, plain)
-    return shifted if statistics.fmean(gains) > standard_error(gains) else plain
 
 
 def _most_members(rung: Rung, last: int, count: int, variants: Variants) -> Rung | None:
