@@ -61,6 +61,8 @@ def test_a_networks_labels_are_its_scaled_logits_in_eval_mode() -> None:
         expected = 2.0 * net.eval()(batch.pixels)
     assert torch.equal(source.logits(batch), expected)
     assert not net.training
+    source = NetworkSource(net, num_classes=3, logit_scale=2.0, offsets=(1.0, 0.0, -1.0))
+    assert torch.equal(source.logits(batch), expected + torch.tensor([1.0, 0.0, -1.0]))
 
 
 def test_a_table_replays_the_network_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +77,9 @@ def test_a_table_replays_the_network_in_any_company(monkeypatch: pytest.MonkeyPa
     with torch.no_grad():
         expected = 3.0 * net(batch.pixels)
     assert torch.allclose(source.logits(batch), expected, atol=1e-5)
+    source = TableSource(logits, logit_scale=3.0, offsets=(1.0, 0.0, -1.0))
+    shifted = expected + torch.tensor([1.0, 0.0, -1.0])
+    assert torch.allclose(source.logits(batch), shifted, atol=1e-5)
 
 
 def test_fewer_epochs_are_cycled() -> None:

@@ -37,7 +37,7 @@ def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
         optimizer.zero_grad()
         prior = offsets.square().sum() / (2 * len(scores))
         value = F.cross_entropy(log_scale.exp() * (scores + offsets), classes) + prior
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
