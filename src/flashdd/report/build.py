@@ -87,6 +87,9 @@ def _context(record: Record, files: ReportFiles) -> dict[str, Any]:
         "accuracy_svg": Markup(figures.accuracy_figure(rows)),
         "capacity_svg": _capacity_svg(record),
         "searches": [(name, search) for name, search in searches if search is not None],
+        "offsets": any(
+            candidate.offsets for _, search in searches if search for candidate in search.candidates
+        ),
         "gallery": files.gallery.classes if files.gallery else (),
         "max_gallery": MAX_GALLERY,
         "mean_labels": heat_of(files.mean_labels) if files.mean_labels else None,

@@ -174,7 +174,8 @@ def _network(row: ComparedRow) -> str:
     training = "" if network.epochs is None else f", {counted(network.epochs, 'epoch')}"
     training += "" if network.shift is None else f", moved {100 * network.shift:.3g} %"
     scale = "" if network.logit_scale in (None, 1.0) else f", logits x {network.logit_scale:g}"
-    return f"{network.name}{training}, T = {network.temperature:g}{scale}"
+    offsets = ", class offsets" if network.offsets else ""
+    return f"{network.name}{training}, T = {network.temperature:g}{scale}{offsets}"
 
 
 def _entropy(row: ComparedRow) -> str:

@@ -45,8 +45,7 @@ def test_students_with_offsets_predict_every_class_as_often_as_it_is() -> None:
 def test_a_class_that_is_not_there_has_a_bounded_offset() -> None:
     logits, classes = _scores(500)
     found = fit_offsets(logits, classes.clamp(max=3))
-    assert found.isfinite().all()
-    assert found[4] == found.min()
+    assert -3 * logits.std() < found[4] == found.min()
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
