@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,16 @@ from flashdd.core.record import Candidate, Record, Search
 from flashdd.data.imageset import ImageSet
 from flashdd.data.views import ViewMaker
 from flashdd.labels.catalog import open_labels
-from flashdd.labels.flash.candidates import Shifted
+from flashdd.labels.flash import capacity
 from flashdd.labels.flash.pack import read_labeler
 from flashdd.labels.scheme import Subject
 from flashdd.labels.table import read_table
+from flashdd.pipeline import schemes
+from flashdd.pipeline.material import Material
 from flashdd.pipeline.proxies import offset_rows
+from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.run import run
+from flashdd.pipeline.start import started
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +35,11 @@ def shifted(finished: tuple[Path, Record], tmp_path_factory: pytest.TempPathFact
     """A run whose searches take class offsets whatever they bring."""
     out = tmp_path_factory.mktemp("shifted") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Shifted, "gains", True)
+        patch.setattr(
+            capacity,
+            "_with_offsets",
+            lambda chosen, raised, measure, offsets: measure(offsets.applied(chosen)),
+        )
         return out, run(tiny_config(), out, cache=finished[0].parent / "cache")
 
 
@@ -61,6 +71,10 @@ def test_both_searches_try_their_choice_with_offsets(finished: tuple[Path, Recor
         assert tried[0].offsets is not None
         assert len(tried[0].offsets) == 3
         assert sum(tried[0].offsets) == pytest.approx(0, abs=1e-3)
+        assert tried[0].plain_mean is None
+        assert all(
+            candidate.plain_mean is not None for candidate in search.candidates if not candidate.offsets
+        )
 
 
 def test_offsets_are_the_mean_of_those_that_the_choices_proxies_ask_for(
@@ -114,7 +128,33 @@ def test_the_full_teachers_labels_have_them_online_and_stored(shifted: tuple[Pat
     views = ViewMaker(images.images, artifact.views, seed=0)
     batch = views.make(torch.zeros(6, dtype=torch.int64), torch.arange(6))
     expected = read_table(labels / "logits.npy")[0] + torch.tensor(offsets)
-    assert torch.allclose(source.logits(batch), expected, atol=0.05)
+    assert torch.allclose(source.logits(batch), expected, atol=0.01)
+
+
+def test_the_full_teachers_row_has_them(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    out, _ = finished
+    artifact = load(out / "artifact")
+    images = ImageSet(images=artifact.images, labels=artifact.labels, class_names=artifact.class_names)
+    with started(tiny_config(), tmp_path / "out", cache=out.parent / "cache", progress=None) as (
+        context,
+        data,
+    ):
+        material = Material(
+            data=data,
+            images=images,
+            method="rded",
+            teacher=partial(teacher_network, context, data),
+            searched=lambda: pytest.fail("settings are given"),
+            shipped=None,
+        )
+        setting = context.setup.published
+        offset = replace(setting, offsets=(1.0, 0.0, -1.0))
+        plain, row = (schemes._teacher(context, material, "teacher@searched", s) for s in (setting, offset))
+        views = ViewMaker(images.images, artifact.views, seed=0)
+        batch = views.make(torch.zeros(6, dtype=torch.int64), torch.arange(6))
+        without, having = (each.open()[2].logits(batch) for each in (plain, row))
+    assert torch.allclose(having, without + torch.tensor([1.0, 0.0, -1.0]))
+    assert row.key != plain.key
 
 
 def test_a_search_may_leave_them_out(finished: tuple[Path, Record], tmp_path: Path) -> None:

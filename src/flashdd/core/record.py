@@ -118,6 +118,7 @@ class Candidate(_Facts):
     proxy_mean: Fraction | None  # of the proxy students; None where none was trained
     proxy_stderr: Amount | None  # None below n = 2
     n: Count
+    plain_mean: Fraction | None = None  # of the same students, not corrected by class offsets of their own
     logit_scale: Ratio | None = None
     offsets: tuple[float, ...] | None = None  # one per class, added to logits after the scale
     bits: Positive | None = None  # of the weights

@@ -42,12 +42,12 @@ class NetworkSource(LabelSource):
     def logits(self, views: ViewBatch) -> Tensor:
         with full_float32():
             raw: Tensor = self._net(views.pixels)
-        return shifted(self._scale * raw.float(), self._offsets)
+        return with_offsets(self._scale * raw.float(), self._offsets)
 
     def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
         return every_image(epoch, num_images)
 
 
-def shifted(logits: Tensor, offsets: Sequence[float]) -> Tensor:
+def with_offsets(logits: Tensor, offsets: Sequence[float]) -> Tensor:
     """Logits (..., C) with class offsets: one per class, or none."""
     return logits + torch.tensor(offsets, device=logits.device) if offsets else logits

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from flashdd.core.errors import UsageError
 from flashdd.data.views import ViewBatch, ViewMaker, ViewSpec
-from flashdd.labels.network import NetworkSource, shifted
+from flashdd.labels.network import NetworkSource, with_offsets
 from flashdd.training.source import LabelSource
 
 # Part of every stage's key: raised whenever the same network gives other logits.
@@ -77,7 +77,7 @@ class TableSource(LabelSource):
 
     def logits(self, views: ViewBatch) -> Tensor:
         rows = self._table[views.epoch.cpu(), views.image_ids.cpu()]
-        return shifted(self._scale * rows.to(views.pixels.device).float(), self._offsets)
+        return with_offsets(self._scale * rows.to(views.pixels.device).float(), self._offsets)
 
     def schedule(self, epoch: int, num_images: int) -> tuple[Tensor, Tensor]:
         shown = torch.full((num_images,), epoch % self._table.shape[0], dtype=torch.int64)

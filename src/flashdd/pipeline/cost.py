@@ -70,7 +70,7 @@ def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: 
             passes = (_TRAIN + _FORWARD) * macs * work.refit_images  # its own float32 logits are the target
             refitting[*network, bits] = max(refitting.get((*network, bits), 0), passes)
         labeling[*network, bits, members] = _FORWARD * macs * (work.views + work.validation)
-        seen = work.validation + work.offset_images
+        seen = work.validation + (0 if row.get("offsets") else work.offset_images)
         total += row["n"] * work.proxy_macs * (_TRAIN * work.views + _FORWARD * seen)
     return total + sum(training.values()) + sum(refitting.values()) + sum(labeling.values())
 

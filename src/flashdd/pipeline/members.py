@@ -14,7 +14,7 @@ from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.flash.ensemble import logit_spread, matched_weights
-from flashdd.labels.flash.labeler import Labeler, Member, quantize_member, shifted_member
+from flashdd.labels.flash.labeler import Labeler, Member, member_with_offsets, quantize_member
 from flashdd.labels.flash.pack import read_labeler, write_labeler
 from flashdd.labels.flash.refit import RefitRecipe, refit_member
 from flashdd.models.family import LabelerSpec
@@ -109,7 +109,7 @@ class Made:
         members = held.members
         if offsets:
             before_scale = torch.tensor(offsets, dtype=torch.float64) / (held.logit_scale * logit_scale)
-            members = tuple(shifted_member(member, before_scale) for member in members)
+            members = tuple(member_with_offsets(member, before_scale) for member in members)
         return Labeler(
             members,
             shape=held.shape,

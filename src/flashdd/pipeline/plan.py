@@ -47,7 +47,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
     rungs = sum(len(chain) for family in setup.families for chain in family)
     raised = max(0, search.finalist_seeds - search.seeds)
     settings = 1 + _others(setup.teacher_settings)[1]
-    teacher = settings * search.seeds + min(2 * search.finalists, settings) * raised + _shifted(setup)
+    teacher = settings * search.seeds + min(2 * search.finalists, settings) * raised + _with_offsets(setup)
     epochs = protocol.epochs(setup.num_images)
     return [
         (
@@ -95,10 +95,10 @@ def _proxies(setup: Setup) -> str:
     most = (rungs + search.finalists * many) * search.seeds + 2 * search.finalists * raised  # contenders
     most += (_courses(setup.settings) - 1) * rungs * search.seeds  # each other course may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
-    return f"{least + _shifted(setup)} to {most + _shifted(setup)}"
+    return f"{least + _with_offsets(setup)} to {most + _with_offsets(setup)}"
 
 
-def _shifted(setup: Setup) -> int:
+def _with_offsets(setup: Setup) -> int:
     """Proxies of the choice with class offsets."""
     search = setup.config.search
     return max(search.seeds, search.finalist_seeds) if search.class_offsets else 0

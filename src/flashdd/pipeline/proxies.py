@@ -20,10 +20,9 @@ from flashdd.training.evaluate import logits_of
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
-_FIT_IMAGES, _FIT_IMAGES_PER_CLASS = (
-    5000,
-    10,
-)  # real training images to which offsets are fitted: the more of these two
+_FIT_IMAGES = 5000
+"""Real training images to which class offsets are fitted, at most; or 10 per class, where that is more."""
+_FIT_IMAGES_PER_CLASS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +49,8 @@ class Proxy:
     offsets: tuple[float, ...] = ()
 
     @property
-    def best(self) -> float:
-        """What labels with such offsets promise, or else what it reaches."""
+    def score(self) -> float:
+        """What candidates are compared by."""
         return self.accuracy if self.corrected is None else self.corrected
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def train_proxy(
         rows = offset_rows(len(data.train.labels), data.num_classes)
         offsets = fit_offsets(logits_of(student, data.train.images[rows]), data.train.labels[rows])
         proxy = replace(proxy, corrected=_share(logits + offsets, classes), offsets=tuple(offsets.tolist()))
-        told += f", {percent_text(proxy.best)} % with class offsets"
+        told += f", {percent_text(proxy.score)} % with class offsets"
     context.progress.finish(told)
     return proxy
 

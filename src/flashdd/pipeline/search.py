@@ -16,8 +16,8 @@ from flashdd.core.plugins import own_part
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
-from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting, Shifted
-from flashdd.labels.flash.capacity import SearchBudget, Variants, search
+from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting
+from flashdd.labels.flash.capacity import Offsets, SearchBudget, Variants, search
 from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import TABLE_REVISION, labels_of, labels_stage
@@ -28,7 +28,7 @@ from flashdd.pipeline.setup import Setup
 from flashdd.report.text import counted
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_TEACHER_REVISION, _CAPACITY_REVISION = 8, 10
+_TEACHER_REVISION, _CAPACITY_REVISION = 9, 11
 _DECIMALS = 4
 """Of class offsets, in logits."""
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
@@ -202,11 +202,11 @@ def _search_stage(
 
     def make(work: StageWork) -> Any:
         proxies = _Proxies(context, data, images, work, name, choices)
-        with_offsets = proxies.with_offsets if options.class_offsets else None
         measured, chosen = search(
-            choices.families, choices.settings, proxies.score, budget, choices.variants, with_offsets
+            choices.families, choices.settings, proxies.score, budget, choices.variants, proxies.offsets()
         )
-        return {"rows": [_facts(entry, choices) for entry in measured], "chosen": chosen}
+        rows = [{**_facts(entry, choices), **proxies.uncorrected(entry)} for entry in measured]
+        return {"rows": rows, "chosen": chosen}
 
     stage = context.local.make(
         name,
@@ -250,22 +250,31 @@ class _Proxies:
         self.name, self.choices = name, choices
 
     def score(self, candidate: Candidate, seed: int) -> float:
-        """Of the proxy corrected by its own class offsets, where the choice gets such: what capacities promise is then
-        compared without the bias that offsets will take away, for no training more."""
-        return self._proxy(candidate, seed).best
+        return self._proxy(candidate, seed).score
 
-    def with_offsets(self, chosen: Measured) -> Shifted:
-        """`chosen` with the mean of the class offsets that its proxies ask for."""
-        candidate, seeds = chosen.candidate, range(len(chosen.values))
-        plain = [self._proxy(candidate, seed) for seed in seeds]
-        asked = zip(*(proxy.offsets for proxy in plain), strict=True)
+    def offsets(self) -> Offsets | None:
+        if not self.context.setup.config.search.class_offsets:
+            return None
+        return Offsets(applied=self._with_offsets, plain=self.plain)
+
+    def plain(self, entry: Measured) -> Measured:
+        """What proxies reach as they are."""
+        values = tuple(self._proxy(entry.candidate, seed).accuracy for seed in range(len(entry.values)))
+        return replace(entry, values=values)
+
+    def uncorrected(self, entry: Measured) -> dict[str, float]:
+        """The fact of a candidate whose proxies were corrected."""
+        return {"plain_mean": self.plain(entry).mean} if self._corrects(entry.candidate) else {}
+
+    def _corrects(self, candidate: Candidate) -> bool:
+        return self.context.setup.config.search.class_offsets and not candidate.setting.offsets
+
+    def _with_offsets(self, chosen: Measured) -> Candidate:
+        """With the mean of the class offsets that its proxies ask for."""
+        proxies = [self._proxy(chosen.candidate, seed) for seed in range(len(chosen.values))]
+        asked = zip(*(proxy.offsets for proxy in proxies), strict=True)
         offsets = tuple(round(statistics.fmean(values), _DECIMALS) for values in asked)
-        shifted = replace(candidate, setting=replace(candidate.setting, offsets=offsets))
-        values = tuple(self._proxy(shifted, seed).accuracy for seed in seeds)
-        return Shifted(
-            measured=Measured(candidate=shifted, values=values),
-            plain=tuple(proxy.accuracy for proxy in plain),
-        )
+        return replace(chosen.candidate, setting=replace(chosen.candidate.setting, offsets=offsets))
 
     def _proxy(self, candidate: Candidate, seed: int) -> Proxy:
         def train() -> dict[str, Any]:
@@ -282,7 +291,7 @@ class _Proxies:
             stage=self.name,
             label=str(candidate),
             protocol=self.context.setup.protocol,
-            corrected=self.context.setup.config.search.class_offsets,
+            corrected=self._corrects(candidate),
             source=labels.source(
                 temperature=setting.temperature, logit_scale=setting.logit_scale, offsets=setting.offsets
             ),

@@ -15,7 +15,7 @@ from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.imageset import ImageSet
 from flashdd.labels import catalog
 from flashdd.labels.catalog import open_labels
-from flashdd.labels.network import NetworkSource, shifted
+from flashdd.labels.network import NetworkSource, with_offsets
 from flashdd.labels.scheme import Scheme, Subject
 from flashdd.labels.static import Static, learned_logits, plain_logits
 from flashdd.labels.table import Labels, most_epochs
@@ -125,7 +125,7 @@ def _teacher(context: Context, material: Material) -> _Origin:
 
     def of_views(first: int | None) -> Tensor:
         table = _table(labels_stage(context, teacher, images, first=first)[1])
-        return shifted(setting.logit_scale * table, setting.offsets)
+        return with_offsets(setting.logit_scale * table, setting.offsets)
 
     def of_images() -> Tensor:
         net = teacher.open().to(context.device)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from flashdd.core.config import SearchSection
-from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting, Shifted
+from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting
 from flashdd.labels.flash.capacity import (
+    Offsets,
     SearchBudget,
     Variants,
     best,
@@ -25,6 +26,7 @@ SETTINGS = [
     for t in (1.0, 4.0, 20.0)
 ]
 DEFAULT = Setting(length=1.0, shift=0.0, temperature=4.0, logit_scale=1.0)
+OFFSET = replace(DEFAULT, offsets=(1.0, -1.0))
 BUDGET = SearchBudget(seeds=2, finalists=2, finalist_seeds=5, patience=2)
 
 
@@ -369,31 +371,48 @@ def test_candidates_have_texts_of_their_own() -> None:
     assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-s0-t4-x1"
 
 
-@pytest.mark.parametrize(("gain", "chosen_offsets"), [(0.01, (1.0, -1.0)), (-0.01, ()), (0.0, ())])
-def test_class_offsets_are_chosen_where_they_gain(gain: float, chosen_offsets: tuple[float, ...]) -> None:
-    """Against what proxies reach without them and uncorrected, not against the scores that chose."""
-    asked = []
+def _offsets(lost: dict[str, float]) -> Offsets:
+    """lost: by rung, what its students lack as they are; offsets of that size are asked for."""
 
-    def with_offsets(choice: Measured) -> Shifted:
-        asked.append(choice)
-        setting = replace(choice.candidate.setting, offsets=(1.0, -1.0))
-        plain = tuple(value - 0.05 for value in choice.values)
-        values = tuple(value + gain for value in plain)
-        return Shifted(
-            measured=Measured(candidate=replace(choice.candidate, setting=setting), values=values),
-            plain=plain,
-        )
+    def applied(choice: Measured) -> Candidate:
+        setting = replace(choice.candidate.setting, offsets=(lost[choice.candidate.rung.name],))
+        return replace(choice.candidate, setting=setting)
 
-    score = Scores({"a1": 0.5, "a2": 0.6})
-    measured, chosen = search([[_chain("a", 1, 2)]], [DEFAULT], score, BUDGET, with_offsets=with_offsets)
-    assert [str(entry.candidate) for entry in asked] == ["a2-b8-m1@1-s0-t4-x1"]
+    def plain(entry: Measured) -> Measured:
+        return replace(entry, values=tuple(value - lost[entry.candidate.rung.name] for value in entry.values))
+
+    return Offsets(applied=applied, plain=plain)
+
+
+@pytest.mark.parametrize(("bonus", "chosen_offsets"), [(-0.03, (0.0625,)), (-0.09, ()), (-0.0625, ())])
+def test_class_offsets_are_chosen_where_they_gain(bonus: float, chosen_offsets: tuple[float, ...]) -> None:
+    """Against what students reach without any, not against the corrected scores that chose: 0.0625 less here."""
+    score = Scores({"a1": 0.4, "a2": 0.6}, {replace(DEFAULT, offsets=(0.0625,)): bonus})
+    offsets = _offsets({"a1": 0.0, "a2": 0.0625})
+    measured, chosen = search([[_chain("a", 1, 2)]], [DEFAULT], score, BUDGET, offsets=offsets)
     assert measured[chosen].candidate.rung.name == "a2"
     assert measured[chosen].candidate.setting.offsets == chosen_offsets
-    assert [len(entry.values) for entry in measured if entry.candidate.setting.offsets] == [5]
+    tried = [entry for entry in measured if entry.candidate.setting.offsets]
+    assert [(entry.candidate.rung.name, len(entry.values)) for entry in tried] == [("a2", 5)]
 
 
-def test_class_offsets_have_to_gain_more_than_chance() -> None:
-    """A gain of 0.02 on one seed of five has a mean as large as its standard error."""
-    plain = (0.5, 0.5, 0.5, 0.5, 0.5)
-    assert not Shifted(measured=_measured("a", 1, 0.52, 0.5, 0.5, 0.5, 0.5), plain=plain).gains
-    assert Shifted(measured=_measured("a", 1, 0.52, 0.51, 0.5, 0.5, 0.5), plain=plain).gains
+def test_without_offsets_that_is_chosen_which_is_best_without_them() -> None:
+    """a2 leads by corrected scores, a1 as it is."""
+    score = Scores({"a1": 0.5, "a2": 0.6}, {replace(DEFAULT, offsets=(0.25,)): -0.25})
+    offsets = _offsets({"a1": 0.0, "a2": 0.25})
+    measured, chosen = search([[_chain("a", 1, 2)]], [DEFAULT], score, BUDGET, offsets=offsets)
+    assert str(measured[chosen].candidate) == "a1-b8-m1@1-s0-t4-x1"
+    assert measured[chosen].mean == pytest.approx(0.504)
+
+
+@pytest.mark.parametrize(
+    ("values", "gains"), [((0.25, 0, 0, 0, -0.125), False), ((0.25, 0.25, 0, 0, 0), True)]
+)
+def test_class_offsets_have_to_gain_more_than_chance(values: tuple[float, ...], gains: bool) -> None:
+    def score(candidate: Candidate, seed: int) -> float:
+        return 0.5 + (values[seed] if candidate.setting.offsets else 0.0)
+
+    offsets = _offsets({"a1": 0.0})
+    offsets = replace(offsets, applied=lambda choice: replace(choice.candidate, setting=OFFSET))
+    measured, chosen = search([[_chain("a", 1)]], [DEFAULT], score, BUDGET, offsets=offsets)
+    assert bool(measured[chosen].candidate.setting.offsets) == gains

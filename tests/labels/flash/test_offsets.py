@@ -9,7 +9,7 @@ import torch
 from member_samples import make_labeler, make_member, pixels
 
 from flashdd.core.errors import DataError
-from flashdd.labels.flash.labeler import shifted_member
+from flashdd.labels.flash.labeler import member_with_offsets
 from flashdd.labels.flash.offsets import fit_offsets
 from flashdd.labels.flash.pack import labeler_bytes, parse_labeler
 
@@ -48,6 +48,13 @@ def test_a_class_that_is_not_there_has_a_bounded_offset() -> None:
     assert -3 * logits.std() < found[4] == found.min()
 
 
+def test_a_wild_logit_decides_nothing() -> None:
+    logits, classes = _scores(2000)
+    wild = logits.clone()
+    wild[7, 0], wild[9, 3] = 1e6, -1e12
+    assert torch.allclose(fit_offsets(wild, classes), fit_offsets(logits, classes), atol=0.1)
+
+
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_logits_that_say_nothing_have_none(value: float) -> None:
     assert not fit_offsets(torch.full((10, 3), value), torch.arange(10) % 3).any()
@@ -57,7 +64,9 @@ def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -
     first, second = make_member("conv-2-w4", 1, bits=4), replace(make_member("strided-2-w4", 2), weight=3.0)
     offsets = torch.tensor([0.5, -0.25, 1.0, 0.0, -1.25])
     plain = make_labeler([first, second], logit_scale=2.0)
-    shifted = make_labeler([shifted_member(each, offsets / 2) for each in (first, second)], logit_scale=2.0)
+    shifted = make_labeler(
+        [member_with_offsets(each, offsets / 2) for each in (first, second)], logit_scale=2.0
+    )
     assert torch.allclose(shifted.logits_of(pixels()), plain.logits_of(pixels()) + offsets, atol=2e-3)
     data = labeler_bytes(shifted)
     assert len(data) == len(labeler_bytes(plain))
@@ -66,4 +75,4 @@ def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -
 
 def test_offsets_beyond_float16_are_refused() -> None:
     with pytest.raises(DataError, match=r"class offsets of up to 1e\+06 are beyond float16"):
-        shifted_member(make_member("conv-2-w4"), torch.tensor([1e6, 0.0, 0.0, 0.0, 0.0]))
+        member_with_offsets(make_member("conv-2-w4"), torch.tensor([1e6, 0.0, 0.0, 0.0, 0.0]))

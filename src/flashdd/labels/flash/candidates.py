@@ -78,17 +78,3 @@ class Measured:
     @property
     def stderr(self) -> float:
         return standard_error(self.values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shifted:
-    """A candidate with class offsets, and what its proxy students of the same seeds reach without, uncorrected."""
-
-    measured: Measured
-    plain: tuple[float, ...]
-
-    @property
-    def gains(self) -> bool:
-        """Whether offsets bring more than one standard error."""
-        found = [value - plain for value, plain in zip(self.measured.values, self.plain, strict=True)]
-        return statistics.fmean(found) > standard_error(found)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from flashdd.core.stats import standard_error
-from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting, Shifted
+from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting
 from flashdd.labels.flash.plan import Measurement, plan
 
 _DEFAULT_LENGTH = 1.0
@@ -37,6 +37,15 @@ Score = Callable[[Candidate, int], float]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Offsets:
+    """applied: the candidate with the class offsets that its proxies ask for; plain: what the proxies of a candidate
+    without any reach as they are, where `Score` is of logits that offsets of their own have corrected."""
+
+    applied: Callable[[Measured], Candidate]
+    plain: Callable[[Measured], Measured]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variants:
     """What a rung may become within both ceilings.
 
@@ -56,7 +65,7 @@ def search(
     score: Score,
     budget: SearchBudget,
     variants: Variants | None = None,
-    with_offsets: Callable[[Measured], Shifted] | None = None,
+    offsets: Offsets | None = None,
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
@@ -76,7 +85,8 @@ def search(
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
-    8. Class offsets: measure the choice with them, and choose that if they gain more than one standard error.
+    8. Class offsets: measure the choice with them, and choose that if it gains more than one standard error over what
+       4. would choose, among all that were raised, by what their proxies reach without any.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -96,14 +106,13 @@ def search(
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
     raised += [measure(c, seeds) for c in contenders(measured.values(), raised, budget.finalists)]
     chosen = choose(raised)
+    final = partial(measure, seeds=seeds)
     if variants is not None:
-        final = partial(measure, seeds=seeds)
         chosen = _with_fewer_bits(chosen, raised, final, variants)
         chosen = _with_more_members(chosen, final, variants)
-    if with_offsets is not None:
-        shifted = with_offsets(chosen)
-        measured[shifted.measured.candidate] = shifted.measured
-        chosen = shifted.measured if shifted.gains else chosen
+    if offsets is not None:
+        raised = [entry for entry in measured.values() if len(entry.values) >= seeds]
+        chosen = _with_offsets(chosen, raised, final, offsets)
     table = sorted(measured.values(), key=_order)
     return table, table.index(chosen)
 
@@ -144,6 +153,18 @@ def _with_more_members(
         between = variants.with_members(rung, planned)
         assert between is not None, "a plan keeps to both ceilings"
         reached[planned] = measure(Candidate(rung=between, setting=setting))
+
+
+def _with_offsets(
+    chosen: Measured, raised: list[Measured], measure: Callable[[Candidate], Measured], offsets: Offsets
+) -> Measured:
+    """`chosen` with offsets, or else the choice of `raised` without any."""
+    corrected = measure(offsets.applied(chosen))
+    plain = choose([offsets.plain(entry) for entry in raised])
+    gains = _behind(corrected, plain)
+    if statistics.fmean(gains) > standard_error(gains):
+        return corrected
+    return next(entry for entry in raised if entry.candidate == plain.candidate)
 
 
 def _most_members(rung: Rung, last: int, count: int, variants: Variants) -> Rung | None:

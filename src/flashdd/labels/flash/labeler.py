@@ -55,7 +55,7 @@ def quantize_member(
     return rounded_member(spec, bits, pairs, list(folded.biases))
 
 
-def shifted_member(member: Member, offsets: Tensor) -> Member:
+def member_with_offsets(member: Member, offsets: Tensor) -> Member:
     """`member` with `offsets` (classes,) added to its logits: to the bias of its head, rounded to float16.
 
     Raises DataError for offsets that float16 cannot hold.

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _STEPS = 200
+_FARTHEST = 30.0
 
 
 def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
@@ -21,14 +22,15 @@ def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
 
     logits: a student's, (N, C), of real training images; classes: int64 (N,), theirs. Multinomial likelihood over b and
     the scale a > 0, with a normal prior on b as wide as the logits' own spread, which bounds it where a class is rare.
-    Of logits that are not finite, or all alike: zeros.
+    The spread is the median distance from 0, and logits beyond `_FARTHEST` of it are cut: few wild ones decide nothing.
+    Of logits that are not finite, or mostly alike: zeros.
     """
     scores = logits.double()
     scores = scores - scores.mean(1, keepdim=True)  # softmax does not see it
-    spread = scores.std()
-    if not (torch.isfinite(spread) and spread > 0):
+    spread = scores.abs().median()
+    if not (torch.isfinite(scores).all() and spread > 0):
         return torch.zeros(scores.shape[1], dtype=torch.float64)
-    scores /= spread
+    scores = (scores / spread).clamp(-_FARTHEST, _FARTHEST)
     offsets = torch.zeros(scores.shape[1], dtype=torch.float64, requires_grad=True)
     log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([offsets, log_scale], max_iter=_STEPS, line_search_fn="strong_wolfe")
