@@ -62,6 +62,26 @@ def test_where_one_temperature_was_tried_a_note_says_so(
 
 
 @pytest.mark.parametrize(
+    ("searched", "schemes", "told"),
+    [
+        (True, {"teacher@searched"}, False),
+        (False, {"teacher@searched"}, True),
+        (True, {"teacher@published"}, True),
+        (False, {"labeler", "hard"}, False),
+    ],
+)
+def test_where_the_teacher_had_no_class_offsets_a_note_says_so(
+    searched: bool, schemes: set[str], told: bool, finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    config, cache = tiny_config(search__class_offsets=searched), finished[0].parent / "cache"
+    with started(config, tmp_path / "out", cache=cache, progress=None) as (context, data):
+        notes = caveats(context, data, schemes)
+    assert (
+        any("Class offsets of the full teacher's labels were not searched" in note for note in notes) == told
+    )
+
+
+@pytest.mark.parametrize(
     ("accuracy", "told"), [(0.1, True), (0.4, True), (0.6, True), (0.78, True), (0.82, False), (1.0, False)]
 )
 def test_a_teacher_at_chance_is_told(accuracy: float, told: bool) -> None:

@@ -279,6 +279,11 @@ def _unsearched(setup: Setup, schemes: Collection[str]) -> list[str]:
         notes.append(
             f"How soft the full teacher's labels are was not searched ({dial}): softer or harder ones may be better."
         )
+    if not (searched and setup.config.search.class_offsets):
+        notes.append(
+            "Class offsets of the full teacher's labels were not searched (search.class_offsets): it may make better "
+            "labels with them."
+        )
     if setup.member_recipe.shift not in {setting.shift for setting in tried}:
         notes.append(
             f"The labeler's networks were trained on images that move by up to {100 * setup.member_recipe.shift:.1f} % "
