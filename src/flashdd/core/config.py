@@ -190,8 +190,8 @@ class SearchSection(Section):
     patience: int = Field(default=2, ge=1)
     """a chain is climbed until so many rungs in a row bring no gain"""
     class_offsets: bool = True
-    """whether the choice is tried with class offsets, which are added to the logits of all labels so that students predict
-    each class as often as it is, and proxies are compared without the bias that these will take away"""
+    """whether the choice is tried with class offsets, which are added to the logits of all labels so that students
+    predict each class as often as it is, and proxies are compared without the bias that these will take away"""
     student: str | None = None
     """architecture of the proxies; by default the smaller of the run's student and `convnet-3-w32`"""
 
