@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,15 @@ def test_verify_says_damaged_and_exits_with_one(capsys: pytest.CaptureFixture[st
     assert out.endswith("damaged\n")
 
 
+@pytest.fixture
+def in_a_terminal() -> Iterator[None]:
+    """Interrupts are heard: what a shell starts in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_a_terminal")
 @pytest.mark.parametrize(
     ("sent", "expected", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
