@@ -117,3 +117,8 @@ def _damaged(path: Path, reason: str) -> DataError:
         f"prepared data {path} is missing or damaged ({reason}): delete the folder {path.parent} and start "
         "again, so that the data are prepared anew."
     )
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """Of `count` rows, which may lie class by class, `most` at most, int64: every so many-th from the first on."""
+    return np.arange(0, count, -(-count // most))

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
-from flashdd.data.dataset import RealDataset
+from flashdd.data.dataset import RealDataset, evenly_spaced
 from flashdd.labels.flash.ensemble import logit_spread, matched_weights
 from flashdd.labels.flash.labeler import Labeler, Member, member_with_offsets, quantize_member
 from flashdd.labels.flash.pack import read_labeler, write_labeler
@@ -236,10 +235,9 @@ def _refitted(
 
 
 def validation_spread(model: nn.Module, data: RealDataset) -> float:
-    """`logit_spread` of a network's logits on validation images: evenly spaced, for they may lie class by class."""
+    """`logit_spread` of a network's logits on validation images."""
     images = data.val.images
-    rows = np.arange(0, len(images), -(-len(images) // _SPREAD_IMAGES))
-    return logit_spread(logits_of(model, images[rows]))
+    return logit_spread(logits_of(model, images[evenly_spaced(len(images), _SPREAD_IMAGES)]))
 
 
 def rounded(network: Network, snapshot: int = -1, *, bits: int = 8) -> Member:

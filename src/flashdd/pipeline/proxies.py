@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageWork
-from flashdd.data.dataset import RealDataset
+from flashdd.data.dataset import RealDataset, evenly_spaced
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.offsets import fit_offsets
 from flashdd.pipeline.context import Context
@@ -82,9 +82,8 @@ def train_proxy(
 
 
 def offset_rows(num_train: int, num_classes: int) -> np.ndarray:
-    """Real training images to which offsets are fitted: evenly spaced, for they may lie class by class."""
-    most = max(_FIT_IMAGES, _FIT_IMAGES_PER_CLASS * num_classes)
-    return np.arange(0, num_train, -(-num_train // most))
+    """Real training images to which offsets are fitted."""
+    return evenly_spaced(num_train, max(_FIT_IMAGES, _FIT_IMAGES_PER_CLASS * num_classes))
 
 
 def _share(logits: Tensor, classes: Tensor) -> float:
