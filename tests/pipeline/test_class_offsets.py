@@ -13,13 +13,13 @@ import torch
 from tiny import tiny_config
 
 from flashdd.artifact.read import load
-from flashdd.core.files import read_json
+from flashdd.core.files import read_json, sha256_bytes, sha256_file
 from flashdd.core.record import Candidate, Record, Search
 from flashdd.data.imageset import ImageSet
 from flashdd.data.views import ViewMaker
 from flashdd.labels.catalog import open_labels
 from flashdd.labels.flash import capacity
-from flashdd.labels.flash.pack import read_labeler
+from flashdd.labels.flash.pack import labeler_bytes, read_labeler
 from flashdd.labels.scheme import Subject
 from flashdd.labels.table import read_table
 from flashdd.pipeline import schemes
@@ -28,6 +28,7 @@ from flashdd.pipeline.proxies import offset_rows
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.run import run
 from flashdd.pipeline.start import started
+from flashdd.pipeline.suited import SUITED
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,24 @@ def test_the_full_teachers_row_has_them(finished: tuple[Path, Record], tmp_path:
         without, having = (each.open()[2].logits(batch) for each in (plain, row))
     assert torch.allclose(having, without + torch.tensor([1.0, 0.0, -1.0]))
     assert row.key != plain.key
+
+
+def test_random_images_get_offsets_of_their_own(shifted: tuple[Path, Record]) -> None:
+    """The row of random images with the same labeler says what the images bring, not whose offsets these are."""
+    out, record = shifted
+    artifact = load(out / "artifact")
+    assert artifact.provenance["labeler_training"]["class_offsets"] is True
+    ((folder, fitted),) = _stages(out, "offsets")
+    assert fitted["inputs"]["labeler"] == sha256_file(out / "artifact" / "labeler.safetensors")
+    assert fitted["inputs"]["images"] != artifact.image_set.content_hash
+    asked = [read_json(path)["offsets"] for path in (folder / "tasks").glob("labeler-seed*.json")]
+    offsets = fitted["record"]["offsets"]
+    assert offsets == [] or offsets == pytest.approx(torch.tensor(asked).mean(0).tolist(), abs=1e-3)
+    expected = labeler_bytes(artifact.labeler.changed(offsets=offsets))
+    students = _stages(out, "student-labeler-random", images=fitted["inputs"]["images"])
+    assert {held["inputs"]["labeler"] for _, held in students} == {sha256_bytes(expected)}
+    assert record.seconds["offsets"] > 0
+    assert SUITED in record.notes
 
 
 def test_a_search_may_leave_them_out(finished: tuple[Path, Record], tmp_path: Path) -> None:

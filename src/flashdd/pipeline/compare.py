@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from flashdd.core.progress import Progress
 from flashdd.core.record import RECORD_FORMAT, Comparison, ShipFacts
 from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
+from flashdd.data.imageset import ImageSet
 from flashdd.data.sources import check_source
 from flashdd.images.table import METHODS, method_of
 from flashdd.labels.flash.candidates import Course
@@ -27,18 +28,19 @@ from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, images_teacher, learned_labels, open_images
 from flashdd.pipeline.material import Material, Shipped, shipped_labeler, student_statistics
-from flashdd.pipeline.package import image_settings
+from flashdd.pipeline.package import has_class_offsets, image_settings
 from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.realrows import REAL, real_rows
 from flashdd.pipeline.record import at_chance, caveats, data_facts, plain, resolved_config, teachers_own
 from flashdd.pipeline.rows import train_row
-from flashdd.pipeline.schemes import SHIP, check_scheme, scheme_row
+from flashdd.pipeline.schemes import SHIP, by_labeler, check_scheme, scheme_row
 from flashdd.pipeline.scores import with_scores, without_augmentation
 from flashdd.pipeline.search import SearchResult, teacher_search
 from flashdd.pipeline.setup import FOREIGN, Setup, resolve, source_options
 from flashdd.pipeline.ship import comparison_ship
 from flashdd.pipeline.speed import row_times
 from flashdd.pipeline.start import source_commit, started
+from flashdd.pipeline.suited import SUITED, suited_labeler
 from flashdd.report.comparison import comparison_document, comparison_page
 
 _REMEDY = (
@@ -126,6 +128,8 @@ def _scheme_rows(
         if row is None:
             notes.append(_not_made(scheme, entry, shown))
             continue
+        if entry.material.suited is not None and by_labeler(scheme):
+            notes.append(SUITED)
         made = train_row(shown, data, row, entry.material.statistics)
         network = {} if row.network is None else {"network": row.network()}
         rows.append({"ipc": entry.ipc, **_kept(made), **network, **row_times(shown, row)})
@@ -197,8 +201,19 @@ class _Set:
             teacher=self.teacher,
             searched=searched,
             shipped=self.shipped,
+            suited=self._suited(images),
             learned=None if held else learned_labels(self.made),
         )
+
+    def _suited(self, images: ImageSet) -> Callable[[], Shipped] | None:
+        """The labeler with class offsets of these images, where it has those of others."""
+        held, shipped = self.held, self.shipped
+        wanted = self.context.setup.config.search.class_offsets
+        if not wanted or held is None or shipped is None or not has_class_offsets(held.provenance):
+            return None
+        if images.content_hash == held.image_set.content_hash:
+            return None
+        return partial(suited_labeler, self.context, self.data, images, shipped)
 
 
 def _not_made(scheme: str, entry: _Set, shown: Context) -> str:

@@ -10,14 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from flashdd.core.plugins import own_part
 from flashdd.core.stages import StageWork
 from flashdd.core.stats import standard_error
 from flashdd.data.dataset import RealDataset
 from flashdd.labels.catalog import STORED_REVISION, equal_bytes, open_labels, shortlist
 from flashdd.labels.scheme import Scheme, Subject
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.proxies import ProxyJob, train_proxy
+from flashdd.pipeline.proxies import ProxyJob, proxy_key, train_proxy
 from flashdd.training.source import LabelSource
 
 _REVISION = 1
@@ -79,11 +78,7 @@ def best_within(
             "budget": budget,
             "temperature": labels.temperature,
             "seeds": setup.config.search.seeds,
-            "protocol": setup.protocol.to_json(),
-            "proxy": [setup.proxy, own_part("model", setup.proxy)],
-            "seed": setup.config.seed,
-            "augmentation_seed": setup.config.views.augmentation_seed,
-            "precision": setup.config.precision,
+            **proxy_key(setup),
         },
         inputs={
             **labels.inputs,

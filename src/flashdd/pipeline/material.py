@@ -51,8 +51,9 @@ class Material:
     """What rows are made of.
 
     method: the images' name in the table. teacher: trained in that course; searched: the search for
-    its settings on these images; both made on demand. shipped: None where there is no artifact. learned: soft labels
-    (N, classes) that came with images made elsewhere.
+    its settings on these images; both made on demand. shipped: None where there is no artifact; suited: the same with
+    class offsets of these images, where it has those of others. learned: soft labels (N, classes) that came with images
+    made elsewhere.
     """
 
     data: RealDataset
@@ -61,7 +62,13 @@ class Material:
     teacher: Callable[[Course], Network]
     searched: Callable[[], SearchResult]
     shipped: Shipped | None
+    suited: Callable[[], Shipped] | None = None
     learned: Tensor | None = None
+
+    def labeler(self) -> Shipped:
+        """What labels these images."""
+        assert self.shipped is not None, "checked before"
+        return self.shipped if self.suited is None else self.suited()
 
     @property
     def statistics(self) -> tuple[Sequence[float], Sequence[float]]:

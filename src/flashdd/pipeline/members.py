@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset, evenly_spaced
 from flashdd.labels.flash.ensemble import logit_spread, matched_weights
-from flashdd.labels.flash.labeler import Labeler, Member, member_with_offsets, quantize_member
+from flashdd.labels.flash.labeler import Labeler, Member, quantize_member
 from flashdd.labels.flash.pack import read_labeler, write_labeler
 from flashdd.labels.flash.refit import RefitRecipe, refit_member
 from flashdd.models.family import LabelerSpec
@@ -100,24 +99,9 @@ class Made:
     def open(
         self, temperature: float = 1.0, logit_scale: float = 1.0, offsets: Sequence[float] = ()
     ) -> Labeler:
-        """With another temperature, a factor on its own scale, and class offsets, one per class or none.
-
-        Offsets stand in the bias of every member's head: they take no bytes.
-        """
+        """With another temperature, a factor on its own scale, and class offsets, one per class or none."""
         held = read_labeler(self.stage.folder / _FILE)
-        members = held.members
-        if offsets:
-            before_scale = torch.tensor(offsets, dtype=torch.float64) / (held.logit_scale * logit_scale)
-            members = tuple(member_with_offsets(member, before_scale) for member in members)
-        return Labeler(
-            members,
-            shape=held.shape,
-            num_classes=held.num_classes,
-            mean=held.statistics[0],
-            std=held.statistics[1],
-            temperature=temperature,
-            logit_scale=held.logit_scale * logit_scale,
-        )
+        return held.changed(temperature=temperature, logit_scale=logit_scale, offsets=offsets)
 
     def accuracy(self, split: str) -> float:
         """`split` is val or test."""

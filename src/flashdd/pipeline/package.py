@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,20 @@ def _provenance(setup: Setup, data: RealDataset, capacity: SearchResult) -> dict
 
 
 def _training(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
-    """Of the labeler's networks, and whom they imitate."""
-    course = capacity.choice.setting.course
-    return {"epochs": setup.member_at(course).epochs, "shift": course.shift, **tutor_facts(setup, capacity)}
+    """Of the labeler's networks, whom they imitate, and whether class offsets of the images are in them."""
+    setting = capacity.choice.setting
+    return {
+        "epochs": setup.member_at(setting.course).epochs,
+        "shift": setting.shift,
+        **({"class_offsets": True} if setting.offsets else {}),
+        **tutor_facts(setup, capacity),
+    }
+
+
+def has_class_offsets(provenance: Mapping[str, Any]) -> bool:
+    """Whether the labeler of an artifact has class offsets, as far as the artifact says."""
+    training = provenance.get("labeler_training")
+    return isinstance(training, dict) and training.get("class_offsets") is True
 
 
 def tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
             "stored-within",
             f"the best stored labels within the labeler's bytes: up to {SHORTLISTED * search.seeds} proxy students",
         ),
+        *_offsets(setup),
         (
             "students",
             f"{config.student.seeds} seeds of {setup.student} per row, {protocol.steps} steps ({protocol.name})",
@@ -96,6 +97,14 @@ def _proxies(setup: Setup) -> str:
     most += (_courses(setup.settings) - 1) * rungs * search.seeds  # each other course may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     return f"{least + _with_offsets(setup)} to {most + _with_offsets(setup)}"
+
+
+def _offsets(setup: Setup) -> list[tuple[str, str]]:
+    """Of the labeler on random images, beside another method's."""
+    if not setup.config.search.class_offsets or setup.method == "random":
+        return []
+    most = 2 * _with_offsets(setup)
+    return [("offsets", f"of a labeler that has them on random images: up to {most} proxy students")]
 
 
 def _with_offsets(setup: Setup) -> int:

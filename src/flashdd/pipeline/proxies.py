@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from flashdd.core.plugins import own_part
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageWork
 from flashdd.data.dataset import RealDataset, evenly_spaced
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.offsets import fit_offsets
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.setup import Setup
 from flashdd.report.text import percent_text
 from flashdd.students.train import StudentTask, trained_student
 from flashdd.training.evaluate import logits_of
@@ -23,6 +27,8 @@ from flashdd.training.source import LabelSource
 _FIT_IMAGES = 5000
 """Real training images to which class offsets are fitted, at most; or 10 per class, where that is more."""
 _FIT_IMAGES_PER_CLASS = 10
+_DECIMALS = 4
+"""Of class offsets, in logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,23 @@ def train_proxy(
         told += f", {percent_text(proxy.score)} % with class offsets"
     context.progress.finish(told)
     return proxy
+
+
+def mean_offsets(proxies: Sequence[Proxy]) -> tuple[float, ...]:
+    """The mean of the class offsets that these ask for."""
+    asked = zip(*(proxy.offsets for proxy in proxies), strict=True)
+    return tuple(round(statistics.fmean(values), _DECIMALS) for values in asked)
+
+
+def proxy_key(setup: Setup) -> dict[str, Any]:
+    """What a stage of proxies says in its key of how they are trained, beside the labels."""
+    return {
+        "protocol": setup.protocol.to_json(),
+        "proxy": [setup.proxy, own_part("model", setup.proxy)],
+        "seed": setup.config.seed,
+        "augmentation_seed": setup.config.views.augmentation_seed,
+        "precision": setup.config.precision,
+    }
 
 
 def offset_rows(num_train: int, num_classes: int) -> np.ndarray:

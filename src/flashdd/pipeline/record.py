@@ -21,6 +21,7 @@ from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
 from flashdd.pipeline.search import SearchResult, unimitated
 from flashdd.pipeline.setup import Setup
 from flashdd.pipeline.storedrows import BY_LABELER
+from flashdd.pipeline.suited import SUITED
 from flashdd.report.text import percent_text
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
@@ -88,6 +89,7 @@ def build_record(
         "notes": [
             *at_chance(data, teacher),
             *_notes(context, data, image_stage, rows),
+            *([SUITED] if "offsets" in seconds else []),
             *unimitated(setup, capacity.tutor),
         ],
     }

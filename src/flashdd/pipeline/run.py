@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from flashdd.pipeline.search import (
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
+from flashdd.pipeline.suited import offsets_stage, suited_labeler
 from flashdd.pipeline.throughput import throughput_stage
 from flashdd.report.build import ReportFiles, render_page
 
@@ -74,7 +76,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     others = {}
     if setup.method != "random":
         others["random"] = open_images(images_stage(context, data, teacher, "random"))
-    beside = [replace(material, images=its, method=name) for name, its in others.items()]
+    beside = [_beside(context, material, name, its, capacity) for name, its in others.items()]
     students = student_rows(context, material, beside)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
     throughput = throughput_stage(context, content.labeler, artifact.record["labeler_sha256"])
@@ -93,7 +95,7 @@ def _run(context: Context, data: RealDataset) -> Record:
         students=students,
         ship=ship,
         throughput=throughput,
-        seconds=_seconds(context, data, images, searched, capacity),
+        seconds=_seconds(context, data, images, searched, capacity) | _suited_seconds(context, beside),
         environment=environment(context.device, commit=commit),
         artifact_bytes=folder_bytes(context.out / "artifact"),
     ).unless_written(context.out / "record.json")
@@ -102,6 +104,17 @@ def _run(context: Context, data: RealDataset) -> Record:
     record.write(context.out / "record.json")
     progress.close()
     return record
+
+
+def _beside(
+    context: Context, material: Material, method: str, images: ImageSet, capacity: SearchResult
+) -> Material:
+    """What the row of other images with the same labeler is made of."""
+    shipped = material.shipped
+    assert shipped is not None, "a run has made one"
+    suited = partial(suited_labeler, context, material.data, images, shipped)
+    has_offsets = bool(capacity.choice.setting.offsets)
+    return replace(material, images=images, method=method, suited=suited if has_offsets else None)
 
 
 def _make_way(context: Context, data: RealDataset) -> None:
@@ -135,3 +148,13 @@ def _seconds(
         "members": sum(parts.values()),
         "teacher": sum(teacher.stage.seconds for teacher in teachers),
     }
+
+
+def _suited_seconds(context: Context, beside: Sequence[Material]) -> dict[str, float]:
+    """Of the labeler's class offsets on other images, where it has any."""
+    stages = [
+        offsets_stage(context, other.data, other.images, other.shipped)
+        for other in beside
+        if other.suited is not None and other.shipped is not None
+    ]
+    return {"offsets": sum(stage.seconds for stage in stages)} if stages else {}

@@ -36,8 +36,8 @@ SHIP = "ship"
 def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
     """Raise what can be seen to be wrong before any training: UnknownNameError, UsageError."""
     kind = scheme.partition("@")[0]
-    base, by_labeler = split_origin(scheme) if kind in catalog.SCHEMES else (scheme, False)
-    if (scheme == "labeler" or by_labeler) and not has_labeler:
+    base = split_origin(scheme)[0] if kind in catalog.SCHEMES else scheme
+    if by_labeler(scheme) and not has_labeler:
         raise UsageError(
             f"scheme '{scheme}' needs a labeler: give the folder of a run or of an artifact (flashdd run makes one)."
         )
@@ -62,6 +62,11 @@ def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
         catalog.parse_scheme(base).resolve(size)
     else:
         _check_network(scheme, setup)
+
+
+def by_labeler(scheme: str) -> bool:
+    """Whether the artifact's labeler makes the labels."""
+    return scheme == "labeler" or (scheme.partition("@")[0] in catalog.SCHEMES and split_origin(scheme)[1])
 
 
 def _check_network(scheme: str, setup: Setup) -> None:
@@ -99,8 +104,7 @@ def _hard(context: Context, material: Material) -> Row:
 
 def _labeler(context: Context, material: Material) -> Row:
     """The labeler as read back from its file."""
-    shipped, images = material.shipped, material.images
-    assert shipped is not None, "checked before"
+    shipped, images = material.labeler(), material.images
 
     def open_row() -> Opened:
         labels = labels_of(context, shipped.labeler, images)

@@ -6,13 +6,11 @@ validated on held-out real training images. Test data are never read here.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
 from typing import Any
 
-from flashdd.core.plugins import own_part
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
@@ -22,15 +20,13 @@ from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import TABLE_REVISION, labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
-from flashdd.pipeline.proxies import Proxy, ProxyJob, train_proxy
+from flashdd.pipeline.proxies import Proxy, ProxyJob, mean_offsets, proxy_key, train_proxy
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
 from flashdd.report.text import counted
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
 _TEACHER_REVISION, _CAPACITY_REVISION = 9, 11
-_DECIMALS = 4
-"""Of class offsets, in logits."""
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -216,12 +212,8 @@ def _search_stage(
             "families": [[[rung.name for rung in chain] for chain in family] for family in choices.families],
             "settings": [[s.length, s.shift, s.temperature, s.logit_scale] for s in choices.settings],
             "search": options.model_dump(mode="json", exclude=_IN_SETTINGS),
-            "protocol": setup.protocol.to_json(),
-            "proxy": [setup.proxy, own_part("model", setup.proxy)],
+            **proxy_key(setup),
             "revisions": [NETWORK_REVISION, MEMBERS_REVISION, TABLE_REVISION],
-            "seed": setup.config.seed,
-            "augmentation_seed": setup.config.views.augmentation_seed,
-            "precision": setup.config.precision,
         },
         inputs={"images": images.content_hash, **inputs},
         build=make,
@@ -272,9 +264,8 @@ class _Proxies:
     def _with_offsets(self, chosen: Measured) -> Candidate:
         """With the mean of the class offsets that its proxies ask for."""
         proxies = [self._proxy(chosen.candidate, seed) for seed in range(len(chosen.values))]
-        asked = zip(*(proxy.offsets for proxy in proxies), strict=True)
-        offsets = tuple(round(statistics.fmean(values), _DECIMALS) for values in asked)
-        return replace(chosen.candidate, setting=replace(chosen.candidate.setting, offsets=offsets))
+        setting = replace(chosen.candidate.setting, offsets=mean_offsets(proxies))
+        return replace(chosen.candidate, setting=setting)
 
     def _proxy(self, candidate: Candidate, seed: int) -> Proxy:
         def train() -> dict[str, Any]:

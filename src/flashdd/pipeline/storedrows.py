@@ -151,8 +151,7 @@ def _teacher(context: Context, material: Material) -> _Origin:
 
 def _labeler(context: Context, material: Material) -> _Origin:
     """The artifact's labeler; its scale is part of its logits."""
-    shipped, images = material.shipped, material.images
-    assert shipped is not None, "checked before"
+    shipped, images = material.labeler(), material.images
 
     def of_images() -> Tensor:
         source = NetworkSource(shipped.labeler.to(context.device), num_classes=images.num_classes)

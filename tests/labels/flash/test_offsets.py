@@ -9,7 +9,6 @@ import torch
 from member_samples import make_labeler, make_member, pixels
 
 from flashdd.core.errors import DataError
-from flashdd.labels.flash.labeler import member_with_offsets
 from flashdd.labels.flash.offsets import fit_offsets
 from flashdd.labels.flash.pack import labeler_bytes, parse_labeler
 
@@ -64,12 +63,13 @@ def test_logits_that_say_nothing_have_none(value: float) -> None:
 
 def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -> None:
     first, second = make_member("conv-2-w4", 1, bits=4), replace(make_member("strided-2-w4", 2), weight=3.0)
-    offsets = torch.tensor([0.5, -0.25, 1.0, 0.0, -1.25])
+    offsets = (0.5, -0.25, 1.0, 0.0, -1.25)
     plain = make_labeler([first, second], logit_scale=2.0)
-    shifted = make_labeler(
-        [member_with_offsets(each, offsets / 2) for each in (first, second)], logit_scale=2.0
-    )
-    assert torch.allclose(shifted.logits_of(pixels()), plain.logits_of(pixels()) + offsets, atol=2e-3)
+    shifted = plain.changed(temperature=7.0, logit_scale=1.5, offsets=offsets)
+    expected = 1.5 * plain.logits_of(pixels()) + torch.tensor(offsets)
+    assert torch.allclose(shifted.logits_of(pixels()), expected, atol=3e-3)
+    assert (shifted.temperature, plain.changed().temperature) == (7.0, 4.0)
+    assert labeler_bytes(plain.changed()) == labeler_bytes(plain)
     data = labeler_bytes(shifted)
     assert len(data) == len(labeler_bytes(plain))
     assert torch.equal(parse_labeler(data, "file").logits_of(pixels()), shifted.logits_of(pixels()))
@@ -77,4 +77,4 @@ def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -
 
 def test_offsets_beyond_float16_are_refused() -> None:
     with pytest.raises(DataError, match=r"class offsets of up to 1e\+06 are beyond float16"):
-        member_with_offsets(make_member("conv-2-w4"), torch.tensor([1e6, 0.0, 0.0, 0.0, 0.0]))
+        make_labeler([make_member("conv-2-w4")]).changed(offsets=(1e6, 0.0, 0.0, 0.0, 0.0))

@@ -55,7 +55,7 @@ def quantize_member(
     return rounded_member(spec, bits, pairs, list(folded.biases))
 
 
-def member_with_offsets(member: Member, offsets: Tensor) -> Member:
+def _with_offsets(member: Member, offsets: Tensor) -> Member:
     """`member` with `offsets` (classes,) added to its logits: to the bias of its head, rounded to float16.
 
     Raises DataError for offsets that float16 cannot hold.
@@ -148,6 +148,30 @@ class Labeler(nn.Module):
         for net in self.nets:
             logits += net(normalized)
         return self.logit_scale * logits
+
+    def changed(
+        self, *, temperature: float | None = None, logit_scale: float = 1.0, offsets: Sequence[float] = ()
+    ) -> Labeler:
+        """Another labeler of the same networks: at another temperature, with a factor on the logit scale, and with
+        class offsets, one per class or none, added to the logits that it then has.
+
+        Offsets stand in the bias of every member's head and take no bytes; DataError for those that float16 cannot
+        hold.
+        """
+        scale = self.logit_scale * logit_scale
+        members = self.members
+        if offsets:
+            before_scale = torch.tensor(offsets, dtype=torch.float64) / scale
+            members = tuple(_with_offsets(member, before_scale) for member in members)
+        return Labeler(
+            members,
+            shape=self.shape,
+            num_classes=self.num_classes,
+            mean=self.statistics[0],
+            std=self.statistics[1],
+            temperature=self.temperature if temperature is None else temperature,
+            logit_scale=scale,
+        )
 
     @torch.no_grad()
     def logits_of(self, pixels: Tensor) -> Tensor:
