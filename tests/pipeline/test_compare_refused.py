@@ -68,6 +68,7 @@ def test_a_networks_dials_are_read() -> None:
     assert parse_network("conv-3-w8@b8-d2").tutor == 2
     assert parse_network("conv-3-w8@b8-d2").tutors == 1
     assert parse_network("conv-3-w8@d2-k3-t4").tutors == 3
+    assert parse_network("conv-3-w8@d2-o5").proxies == 5
     assert parse_network("conv-3-w8+strided-2-w4@b4-m3-c2") == NetworkScheme(
         names=("conv-3-w8", "strided-2-w4"), bits=4, copies=3, cycles=2
     )
@@ -81,11 +82,13 @@ def test_a_networks_dials_are_read() -> None:
         ("conv-2-w4@e0", r"got 'e0', expected each at most once and above 0 \(s also 0\): epochs"),
         ("conv-2-w4@m2", "says the bits of its weights"),
         ("conv-2-w4+conv-2-w8", "says the bits of its weights"),
-        ("conv-2-w4@b4.5", "whole epochs, teachers, bits"),
-        ("conv-2-w4@d0.5", "whole epochs, teachers, bits"),
+        ("conv-2-w4@b4.5", "whole epochs, teachers, proxies, bits"),
+        ("conv-2-w4@d0.5", "whole epochs, teachers, proxies, bits"),
         ("conv-2-w4@k2", "their epochs stand beside it, such as d2-k3"),
         ("conv-2-w4@d2-k17", "the teachers that are imitated, 16 at most"),
-        ("conv-2-w4@d2-k1.5", "whole epochs, teachers, bits"),
+        ("conv-2-w4@d2-k1.5", "whole epochs, teachers, proxies, bits"),
+        ("conv-2-w4@o2.5", "whole epochs, teachers, proxies, bits"),
+        ("conv-2-w4@o1", "fitted to two proxy students or more, such as o5"),
         ("conv-2-w4+resnet99@b4", "resnet99"),
         ("resnet18@b4", "no labeler can be made of resnet18: leave out the bits"),
         ("conv-2-w4+conv-2-w4@b8", "names a network twice: .* write m2"),

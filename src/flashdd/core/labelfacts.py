@@ -58,7 +58,9 @@ class LabelNetwork(Facts):
     epochs: Positive | None = None  # of its training; as name, and absent for a labeler
     shift: Fraction | None = None  # share of its side by which an image moved at most in it; as epochs
     logit_scale: Ratio | None = None  # as name
-    offsets: tuple[float, ...] | None = None  # of the full teacher's labels, one per class
+    offsets: tuple[float, ...] | None = (
+        None  # of its labels, one per class; absent for those in a labeler's file
+    )
     bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
     num_members: Positive | None = None  # as bits
     entropy: Amount | None = None  # mean over all labels, nats; absent where labels are made at every step

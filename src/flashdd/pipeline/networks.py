@@ -2,11 +2,12 @@
 
 `NAME` or `NAME@DIALS`, dials joined by dashes: `e8` epochs of training, with a schedule of their own; `s12.5` percent
 of its side by which a real image moves at most in training, `s0` for not at all; `t4` the labels' temperature; `h2.1`
-the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits. So
-`convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as somebody else's. `d2`: it does not learn the
-classes but imitates, on the real images, the run's teacher stopped after 2 epochs, and with `k3` the mean of three
-such teachers, trained on images that move as its own. Without `d` it learns the classes, and without `k` it imitates
-one teacher, whatever `labeler.tutor` and `labeler.tutors` say: these are the run's own labeler's.
+the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits; `o5` class offsets that five proxy
+students ask for, where they gain. So `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as
+somebody else's. `d2`: it does not learn the classes but imitates, on the real images, the run's teacher stopped after 2
+epochs, and with `k3` the mean of three such teachers, trained on images that move as its own. Without `d` it learns the
+classes, and without `k` it imitates one teacher, whatever `labeler.tutor` and `labeler.tutors` say: these are the run's
+own labeler's.
 
 With `b4`, bits of the weights, it is a labeler, packed as it would be shipped; `m4`, four networks that start from
 other weights, and `c3`, the snapshots of three cycles of one training, make it an ensemble, as several names do:
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +39,7 @@ from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.members import Design, Made, TutorDesign, labeler_stage, member_spec
+from flashdd.pipeline.offsets import Unadjusted, offsets_stage
 from flashdd.pipeline.real import Network, network_stage
 from flashdd.pipeline.rows import Opened, Row
 from flashdd.pipeline.setup import Setup
@@ -44,10 +47,11 @@ from flashdd.pipeline.setup import Setup
 _DIALS = (
     "epochs (e8), shift in percent of a side (s12.5), epochs of the teacher that is imitated (d2), number of such "
     "teachers (k3), temperature (t4), "
-    "entropy in nats (h2.1), logit scale (x2), and of labelers bits (b4), members (m4), snapshots (c3)"
+    "entropy in nats (h2.1), logit scale (x2), proxy students that class offsets are fitted to (o5), and of labelers "
+    "bits (b4), members (m4), snapshots (c3)"
 )
-_DIAL = re.compile(r"([esdkthxbmc])(\d+(?:\.\d+)?)")
-_WHOLE = "edkbmc"
+_DIAL = re.compile(r"([esdkthxobmc])(\d+(?:\.\d+)?)")
+_WHOLE = "edkobmc"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,8 @@ class NetworkScheme:
     """epochs, shift, temperature: None where the run's own are meant; at most one of temperature and entropy is given.
 
     shift: a share of the image's side. tutor: epochs of the teacher that is imitated, None without one; tutors: so
-    many of them. bits: of a packed labeler; None for one network as it was trained.
+    many of them. proxies: to which class offsets are fitted, None without any. bits: of a packed labeler; None for one
+    network as it was trained.
     """
 
     names: tuple[str, ...]
@@ -66,6 +71,7 @@ class NetworkScheme:
     temperature: float | None = None
     entropy: float | None = None
     logit_scale: float = 1.0
+    proxies: int | None = None
     bits: int | None = None
     copies: int = 1
     cycles: int = 1
@@ -96,8 +102,8 @@ def parse_network(scheme: str) -> NetworkScheme:
     found = read_dials(scheme, variant, _DIAL, _DIALS, may_be_zero="s") if at else {}
     if {"t", "h"} <= found.keys() or any(found.get(dial, 1) != int(found.get(dial, 1)) for dial in _WHOLE):
         raise UsageError(
-            f"label scheme '{scheme}': whole epochs, teachers, bits, members and snapshots, and a temperature or an "
-            f"entropy, not both: {_DIALS}."
+            f"label scheme '{scheme}': whole epochs, teachers, proxies, bits, members and snapshots, and a temperature "
+            f"or an entropy, not both: {_DIALS}."
         )
     if found.get("s", 0) > 100 * MOST_SHIFT:
         raise UsageError(
@@ -115,6 +121,10 @@ def parse_network(scheme: str) -> NetworkScheme:
             f"label scheme '{scheme}': k counts the teachers that are imitated, {MOST_TUTORS} at most; their epochs "
             "stand beside it, such as d2-k3."
         )
+    if found.get("o", 2) < 2:
+        raise UsageError(
+            f"label scheme '{scheme}': class offsets are fitted to two proxy students or more, such as o5."
+        )
     epochs, bits = found.get("e"), found.get("b")
     return NetworkScheme(
         names=names,
@@ -125,6 +135,7 @@ def parse_network(scheme: str) -> NetworkScheme:
         temperature=found.get("t"),
         entropy=found.get("h"),
         logit_scale=found.get("x", 1.0),
+        proxies=int(found["o"]) if "o" in found else None,
         bits=None if bits is None else int(bits),
         copies=int(found.get("m", 1)),
         cycles=int(found.get("c", 1)),
@@ -213,8 +224,15 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
         scheme, setup, logits, temperature=wanted.temperature, entropy=wanted.entropy
     )
 
+    # a labels stage too big for a table holds none
+    made_of = {"network": network.stage.hash, "labels": stage.hash}
+    unadjusted = Unadjusted(
+        labels=lambda: labels, temperature=temperature, logit_scale=wanted.logit_scale, inputs=made_of
+    )
+    offsets = _offsets(context, data, images, unadjusted, wanted.proxies)
+
     def open_row() -> Opened:
-        source = labels.source(temperature=temperature, logit_scale=wanted.logit_scale)
+        source = labels.source(temperature=temperature, logit_scale=wanted.logit_scale, offsets=offsets)
         return images.images, images.labels, source
 
     def online() -> Opened:
@@ -224,17 +242,29 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
     return Row(
         scheme=scheme,
         images=method,
-        label_bytes=_bytes(network, temperature, wanted.logit_scale),
+        label_bytes=_bytes(network, temperature, wanted.logit_scale, offsets),
         key={
             "images": images.content_hash,
-            "network": network.stage.hash,  # a labels stage too big for a table holds none
-            "labels": stage.hash,
-            "setting": f"{temperature!r} {wanted.logit_scale!r}",
+            **made_of,
+            "setting": " ".join(map(repr, (temperature, wanted.logit_scale, *offsets))),
         },
         open=open_row,
         online=None if labels.table is None else online,
-        network=lambda: {**_facts(network, setup), "temperature": temperature, **facts},
+        network=lambda: {**_facts(network, setup), "temperature": temperature, **facts, **_told(offsets)},
     )
+
+
+def _offsets(
+    context: Context, data: RealDataset, images: ImageSet, unadjusted: Unadjusted, proxies: int | None
+) -> tuple[float, ...]:
+    """Those that so many proxies ask for; none where none were asked for, or where they gain nothing."""
+    if proxies is None:
+        return ()
+    return tuple(offsets_stage(context, data, images, unadjusted, proxies).record["offsets"])
+
+
+def _told(offsets: tuple[float, ...]) -> dict[str, list[float]]:
+    return {"offsets": list(offsets)} if offsets else {}
 
 
 def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network | Made:
@@ -268,11 +298,11 @@ def _tutor(context: Context, wanted: NetworkScheme) -> TutorDesign | None:
     return TutorDesign(epochs=wanted.tutor, shift=shift, copies=wanted.tutors)
 
 
-def _bytes(network: Network | Made, temperature: float, logit_scale: float) -> int:
-    """On disk: of the float32 file of a network, of the packed one of a labeler."""
+def _bytes(network: Network | Made, temperature: float, logit_scale: float, offsets: Sequence[float]) -> int:
+    """On disk: of the float32 file of a network and its offsets, of the packed one of a labeler, which holds them."""
     if isinstance(network, Network):
-        return network.path().stat().st_size
-    return len(labeler_bytes(network.open(temperature, logit_scale)))
+        return network.path().stat().st_size + 4 * len(offsets)
+    return len(labeler_bytes(network.open(temperature, logit_scale, offsets)))
 
 
 def _facts(network: Network | Made, setup: Setup) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from flashdd.pipeline.search import (
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
-from flashdd.pipeline.suited import offsets_stage, suited_labeler
+from flashdd.pipeline.suited import suited_labeler, suited_stage
 from flashdd.pipeline.throughput import throughput_stage
 from flashdd.report.build import ReportFiles, render_page
 
@@ -153,7 +153,7 @@ def _seconds(
 def _suited_seconds(context: Context, beside: Sequence[Material]) -> dict[str, float]:
     """Of the labeler's class offsets on other images, where it has any."""
     stages = [
-        offsets_stage(context, other.data, other.images, other.shipped)
+        suited_stage(context, other.data, other.images, other.shipped)
         for other in beside
         if other.suited is not None and other.shipped is not None
     ]

@@ -1,4 +1,4 @@
-"""The labeler on images that it was not made for: its class offsets are fitted to these."""
+"""Class offsets of labels that no search has chosen: the labeler's on other images, and a named network's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from flashdd.artifact.read import load
 from flashdd.core.record import Comparison, Record
 from flashdd.core.stages import StageResult
 from flashdd.data.imageset import ImageSet
+from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.pipeline import compare as compare_module
-from flashdd.pipeline import suited
+from flashdd.pipeline import offsets, suited
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.material import Shipped, shipped_labeler
+from flashdd.pipeline.networks import network_row
 from flashdd.pipeline.package import has_class_offsets
 from flashdd.pipeline.proxies import Proxy
 from flashdd.pipeline.start import started
@@ -52,7 +54,7 @@ def _proxies(
             return Proxy(accuracy=0.5, corrected=0.9, offsets=asked[seed])
         return Proxy(accuracy=0.5 + gains[seed])
 
-    monkeypatch.setattr(suited, "train_proxy", train_proxy)
+    monkeypatch.setattr(offsets, "train_proxy", train_proxy)
     return seen
 
 
@@ -94,15 +96,48 @@ def test_other_images_another_labeler_and_another_protocol_are_fitted_anew(
     ):
         seen.clear()
         for _ in range(2):
-            suited.offsets_stage(where, data, what, who)
+            suited.suited_stage(where, data, what, who)
         assert len(seen) == 6
+
+
+@pytest.mark.parametrize(("name", "more"), [("strided-1-w4@b8-e1", 0), ("strided-1-w4@e1", 4 * 3)])
+def test_a_named_networks_labels_have_those_that_its_proxies_ask_for(
+    opened: tuple[Context, Any, ImageSet, Shipped], monkeypatch: pytest.MonkeyPatch, name: str, more: int
+) -> None:
+    context, data, images, _ = opened
+    seen = _proxies(monkeypatch, [0.1, 0.2], [OFFSETS] * 2)
+    plain, offset = (
+        network_row(context, data, images, "rded", scheme) for scheme in (f"{name}-x2", f"{name}-x2-o2")
+    )
+    assert seen == [(True, 0), (True, 1), (False, 0), (False, 1)]
+    views = ViewMaker(images.images, context.setup.protocol.views, seed=0)
+    batch = views.make(torch.zeros(6, dtype=torch.int64), torch.arange(6))
+    without, having = (row.open()[2].logits(batch) for row in (plain, offset))
+    assert torch.allclose(having, without + torch.tensor(OFFSETS))
+    assert offset.label_bytes == plain.label_bytes + more
+    assert offset.key != plain.key
+    assert offset.network is not None
+    assert offset.network()["offsets"] == list(OFFSETS)
+
+
+def test_a_named_network_that_gains_nothing_is_the_one_without(
+    opened: tuple[Context, Any, ImageSet, Shipped], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, data, images, _ = opened
+    _proxies(monkeypatch, [0.1, -0.2], [OFFSETS] * 2)
+    plain, offset = (
+        network_row(context, data, images, "rded", f"strided-1-w4@b8-e1{dial}") for dial in ("", "-o2")
+    )
+    assert offset.key == plain.key
+    assert offset.network is not None
+    assert "offsets" not in offset.network()
 
 
 @pytest.fixture
 def _offset_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every artifact's labeler has class offsets, and other images ask for `OFFSETS`."""
     monkeypatch.setattr(compare_module, "has_class_offsets", lambda provenance: True)
-    monkeypatch.setattr(suited, "offsets_stage", _asked)
+    monkeypatch.setattr(suited, "suited_stage", _asked)
 
 
 def _asked(*args: Any) -> StageResult:
@@ -154,7 +189,7 @@ def test_a_comparison_may_leave_class_offsets_out(finished: tuple[Path, Record],
 def test_a_comparison_without_the_labelers_labels_fits_nothing(
     finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suited, "offsets_stage", lambda *args: pytest.fail("nobody asked"))
+    monkeypatch.setattr(suited, "suited_stage", lambda *args: pytest.fail("nobody asked"))
     made, _ = _compared(finished, tmp_path / "out", compare__schemes=["hard"])
     assert suited.SUITED not in made.notes
 
