@@ -166,7 +166,8 @@ def test_random_images_get_offsets_of_their_own(shifted: tuple[Path, Record]) ->
     ((folder, fitted),) = _stages(out, "offsets")
     assert fitted["inputs"]["labeler"] == sha256_file(out / "artifact" / "labeler.safetensors")
     assert fitted["inputs"]["images"] != artifact.image_set.content_hash
-    asked = [read_json(path)["offsets"] for path in (folder / "tasks").glob("labeler-seed*.json")]
+    asked = [read_json(path)["offsets"] for path in (folder / "tasks").glob("plain-seed*.json")]
+    assert len(asked) == 3
     offsets = fitted["record"]["offsets"]
     assert offsets == [] or offsets == pytest.approx(torch.tensor(asked).mean(0).tolist(), abs=1e-3)
     expected = labeler_bytes(artifact.labeler.changed(offsets=offsets))

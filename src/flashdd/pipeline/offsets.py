@@ -56,9 +56,9 @@ def offsets_stage(
 
             return Proxy.from_json(work.task(f"{label}-seed{seed}", train))
 
-        plain = [proxy("without", (), seed) for seed in range(seeds)]
+        plain = [proxy("plain", (), seed) for seed in range(seeds)]
         asked = mean_offsets(plain)
-        applied = [proxy("with", asked, seed) for seed in range(seeds)]
+        applied = [proxy("with-offsets", asked, seed) for seed in range(seeds)]
         gains = [new.accuracy - old.accuracy for new, old in zip(applied, plain, strict=True)]
         return {"offsets": list(asked) if statistics.fmean(gains) > standard_error(gains) else []}
 
