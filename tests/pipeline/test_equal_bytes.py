@@ -131,10 +131,14 @@ def test_a_score_is_that_of_students_of_the_stored_labels(
         mean=data.mean,
         std=data.std,
         augmentation_seed=0,
-        evaluate_on=(data.val.images, data.val.labels),
     )
     for seed, value in enumerate(row["values"]):
-        result = train_student(task, context.engine, seed=derive(setup.config.seed, "proxy", seed))
+        result = train_student(
+            task,
+            context.engine,
+            evaluate_on=(data.val.images, data.val.labels),
+            seed=derive(setup.config.seed, "proxy", seed),
+        )
         assert result["accuracy"] == value
 
 

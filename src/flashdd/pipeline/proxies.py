@@ -126,7 +126,6 @@ def _trained(
         mean=data.mean,
         std=data.std,
         augmentation_seed=setup.config.views.augmentation_seed,
-        evaluate_on=(data.val.images, data.val.labels),
         labels=images.labels,
     )
     context.progress.start(f"{job.stage}: proxy {job.label} seed {seed}", job.protocol.steps)

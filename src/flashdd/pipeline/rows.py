@@ -110,13 +110,13 @@ def _cell(
             mean=statistics[0],
             std=statistics[1],
             augmentation_seed=setup.config.views.augmentation_seed,
-            evaluate_on=(data.test.images, data.test.labels),
             labels=labels,
         )
         context.progress.start(f"student {row.scheme} on {row.images}, seed {seed}", protocol.steps)
         trained = train_student(
             task,
             context.engine,
+            evaluate_on=(data.test.images, data.test.labels),
             seed=derive(setup.config.seed, "student", seed),
             checkpoint=work.folder / "checkpoints" / "student.pt",
             on_step=work.step,

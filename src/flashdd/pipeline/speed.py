@@ -21,7 +21,7 @@ from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.views import ViewBatch, ViewMaker
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.rows import LONGEST_NAME, Opened, Row
-from flashdd.students.train import StudentTask, train_student
+from flashdd.students.train import StudentTask, trained_student
 from flashdd.training.order import BatchOrder
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource, every_image
@@ -126,8 +126,6 @@ def _step_stage(context: Context, row: Row) -> StageResult:
             mean=[0.5] * images.shape[1],
             std=[0.5] * images.shape[1],
             augmentation_seed=setup.config.views.augmentation_seed,
-            evaluate_on=(images[:100], labels[:100]),
-            evaluations=1,
             labels=labels,
         )
         ends: list[float] = []
@@ -137,9 +135,8 @@ def _step_stage(context: Context, row: Row) -> StageResult:
                 torch.cuda.synchronize(context.device)
             ends.append(time.perf_counter())
 
-        train_student(task, context.engine, seed=0, on_step=on_step)
-        # the last step's time would hold the evaluation at its end
-        taken = [after - before for before, after in itertools.pairwise(ends[_WARM_UP - 1 : -1])]
+        trained_student(task, context.engine, seed=0, on_step=on_step)
+        taken = [after - before for before, after in itertools.pairwise(ends[_WARM_UP - 1 :])]
         return {"seconds_per_step": statistics.median(taken), "repeats": len(taken)}
 
     return context.local.make(

@@ -29,7 +29,6 @@ class StudentTask:
     """What all seeds of a row share.
 
     images: uint8 (N, C, H, W); labels: int64 (N,), their classes. mean, std: the normalization, per channel.
-    evaluate_on: uint8 images and labels.
     """
 
     images: np.ndarray | Tensor
@@ -40,8 +39,6 @@ class StudentTask:
     mean: Sequence[float]
     std: Sequence[float]
     augmentation_seed: int
-    evaluate_on: tuple[np.ndarray | Tensor, Tensor]
-    evaluations: int = EVALUATIONS
     labels: Tensor | None = None
 
 
@@ -54,6 +51,7 @@ def train_student(
     task: StudentTask,
     engine: Engine,
     *,
+    evaluate_on: tuple[np.ndarray | Tensor, Tensor],
     seed: int,
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] = lambda step: None,
@@ -61,21 +59,21 @@ def train_student(
     """Train one student; returns {"accuracy" (last step), "curve": [[step, accuracy], ...], "confusion",
     "training_seconds"}.
 
-    `seed` drives initialization and order. `confusion` counts test images, row = true class, and is left out
-    beyond 200 classes. `training_seconds`: of all steps, labels that are made or read in them included, evaluations
-    not.
+    evaluate_on: uint8 images and their classes, four times in the training. `seed` drives initialization and order.
+    `confusion` counts these images, row = true class, and is left out beyond 200 classes. `training_seconds`: of all
+    steps, labels that are made or read in them included, evaluations not.
     """
     last: list[Evaluation] = []
 
     def visit(step: int, net: nn.Module) -> float:
-        last[:] = [evaluate(net, *task.evaluate_on)]
+        last[:] = [evaluate(net, *evaluate_on)]
         return last[0].accuracy
 
     model, fitted = _fitted(
         task,
         engine,
         seed,
-        visits=evaluation_steps(task.protocol.steps, task.evaluations),
+        visits=evaluation_steps(task.protocol.steps, EVALUATIONS),
         visit=visit,
         checkpoint=checkpoint,
         on_step=on_step,
