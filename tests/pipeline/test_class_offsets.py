@@ -22,18 +22,18 @@ from flashdd.labels.flash import capacity
 from flashdd.labels.flash.pack import labeler_bytes, read_labeler
 from flashdd.labels.scheme import Subject
 from flashdd.labels.table import read_table
+from flashdd.pipeline import offsets as offsets_module
 from flashdd.pipeline import schemes
 from flashdd.pipeline.material import Material
-from flashdd.pipeline.proxies import offset_rows
+from flashdd.pipeline.proxies import Proxy, ProxyJob, offset_rows, train_proxy
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.run import run
 from flashdd.pipeline.start import started
-from flashdd.pipeline.suited import SUITED
 
 
 @pytest.fixture(scope="module")
 def shifted(finished: tuple[Path, Record], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
-    """A run whose searches take class offsets whatever they bring."""
+    """A run that takes class offsets whatever they bring."""
     out = tmp_path_factory.mktemp("shifted") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -41,7 +41,14 @@ def shifted(finished: tuple[Path, Record], tmp_path_factory: pytest.TempPathFact
             "_with_offsets",
             lambda chosen, raised, measure, offsets: measure(offsets.applied(chosen)),
         )
+        patch.setattr(offsets_module, "train_proxy", _gaining)
         return out, run(tiny_config(), out, cache=finished[0].parent / "cache")
+
+
+def _gaining(context: Any, data: Any, images: Any, work: Any, job: ProxyJob, seed: int) -> Proxy:
+    """As `train_proxy`, but labels with offsets make perfect students."""
+    proxy = train_proxy(context, data, images, work, job, seed)
+    return proxy if job.corrected else replace(proxy, accuracy=1.0)
 
 
 def _choice(search: Search | None) -> Candidate:
@@ -160,21 +167,34 @@ def test_the_full_teachers_row_has_them(finished: tuple[Path, Record], tmp_path:
 
 def test_random_images_get_offsets_of_their_own(shifted: tuple[Path, Record]) -> None:
     """The row of random images with the same labeler says what the images bring, not whose offsets these are."""
-    out, record = shifted
+    out, _ = shifted
     artifact = load(out / "artifact")
     assert artifact.provenance["labeler_training"]["class_offsets"] is True
     ((folder, fitted),) = _stages(out, "offsets")
     assert fitted["inputs"]["labeler"] == sha256_file(out / "artifact" / "labeler.safetensors")
     assert fitted["inputs"]["images"] != artifact.image_set.content_hash
-    asked = [read_json(path)["offsets"] for path in (folder / "tasks").glob("plain-seed*.json")]
+    asked = [read_json(path)["offsets"] for path in (folder / "tasks").glob("labeler-random-seed*.json")]
     assert len(asked) == 3
     offsets = fitted["record"]["offsets"]
-    assert offsets == [] or offsets == pytest.approx(torch.tensor(asked).mean(0).tolist(), abs=1e-3)
-    expected = labeler_bytes(artifact.labeler.changed(offsets=offsets))
+    assert offsets == pytest.approx(torch.tensor(asked).mean(0).tolist(), abs=1e-3)
+    suited = sha256_bytes(labeler_bytes(artifact.labeler.with_settings(offsets=offsets)))
+    assert suited != fitted["inputs"]["labeler"]
     students = _stages(out, "student-labeler-random", images=fitted["inputs"]["images"])
-    assert {held["inputs"]["labeler"] for _, held in students} == {sha256_bytes(expected)}
-    assert record.seconds["offsets"] > 0
-    assert SUITED in record.notes
+    assert {held["inputs"]["labeler"] for _, held in students} == {suited}
+
+
+def test_the_record_and_the_card_say_so(shifted: tuple[Path, Record]) -> None:
+    out, record = shifted
+    own, other = (
+        next(row for row in record.students if (row.scheme, row.images) == ("labeler", images))
+        for images in ("rded", "random")
+    )
+    assert own.class_offsets is None
+    assert other.class_offsets is not None
+    assert len(other.class_offsets.offsets) == 3
+    assert record.seconds["offsets"] == other.class_offsets.seconds > 0
+    (note,) = [note for note in record.notes if note.startswith("The labeler on random: it has")]
+    assert note in (out / "artifact" / "README.md").read_text()
 
 
 def test_a_search_may_leave_them_out(finished: tuple[Path, Record], tmp_path: Path) -> None:
@@ -184,6 +204,9 @@ def test_a_search_may_leave_them_out(finished: tuple[Path, Record], tmp_path: Pa
     for search in (record.teacher_search, record.capacity):
         assert search is not None
         assert all(candidate.offsets is None for candidate in search.candidates)
+    assert "offsets" not in record.seconds
+    assert not any(note.startswith("The labeler on") for note in record.notes)
+    assert not load(tmp_path / "out" / "artifact").provenance["labeler_training"].get("class_offsets")
 
 
 def test_offsets_are_fitted_to_images_of_every_class_in_a_sorted_set() -> None:

@@ -1,4 +1,4 @@
-"""Class offsets of labels that no search has chosen: the labeler's on other images, and a named network's."""
+"""Class offsets that no search has found: the labeler's on images that it was not made for, a named network's."""
 
 from __future__ import annotations
 
@@ -13,26 +13,35 @@ from tiny import Listening, tiny_config
 
 from flashdd.artifact.read import load
 from flashdd.core.record import Comparison, Record
-from flashdd.core.stages import StageResult
+from flashdd.core.stats import standard_error
+from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
+from flashdd.data.sources import check_source
 from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.pack import labeler_bytes
+from flashdd.labels.table import Labels
 from flashdd.pipeline import compare as compare_module
-from flashdd.pipeline import offsets, suited
+from flashdd.pipeline import offsets as offsets_module
+from flashdd.pipeline import suited as suited_module
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.material import Shipped, shipped_labeler
 from flashdd.pipeline.networks import network_row
+from flashdd.pipeline.offsets import Unfitted, fitted_offsets
 from flashdd.pipeline.package import has_class_offsets
+from flashdd.pipeline.plan import _stages
 from flashdd.pipeline.proxies import Proxy
+from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
 from flashdd.pipeline.subject import open_subject
+from flashdd.pipeline.suited import suited_labeler, suited_notes
 
 OFFSETS = (0.5, -0.75, 0.25)
+Opened = tuple[Context, RealDataset, ImageSet, Shipped]
 
 
 @pytest.fixture
-def opened(finished: tuple[Path, Record], tmp_path: Path) -> Iterator[tuple[Context, Any, ImageSet, Shipped]]:
+def opened(finished: tuple[Path, Record], tmp_path: Path) -> Iterator[Opened]:
     out, _ = finished
     shipped = shipped_labeler(out / "artifact")
     with started(tiny_config(), tmp_path / "out", cache=out.parent / "cache", progress=None) as (
@@ -54,17 +63,15 @@ def _proxies(
             return Proxy(accuracy=0.5, corrected=0.9, offsets=asked[seed])
         return Proxy(accuracy=0.5 + gains[seed])
 
-    monkeypatch.setattr(offsets, "train_proxy", train_proxy)
+    monkeypatch.setattr(offsets_module, "train_proxy", train_proxy)
     return seen
 
 
-def test_offsets_are_added_in_as_many_bytes(
-    opened: tuple[Context, Any, ImageSet, Shipped], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offsets_are_added_in_as_many_bytes(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     context, data, images, shipped = opened
     asked = [(0.4, -0.7, 0.3), (0.6, -0.8, 0.2), OFFSETS]
     seen = _proxies(monkeypatch, [0.1, 0.2, 0.1], asked)
-    ours = suited.suited_labeler(context, data, images, shipped)
+    ours = suited_labeler(context, data, images, shipped, "other")
     assert seen == [(True, 0), (True, 1), (True, 2), (False, 0), (False, 1), (False, 2)]
     pixels = torch.rand(20, *shipped.labeler.shape, generator=torch.Generator().manual_seed(0))
     expected = shipped.labeler.logits_of(pixels) + torch.tensor(OFFSETS)
@@ -73,36 +80,55 @@ def test_offsets_are_added_in_as_many_bytes(
     assert ours.sha256 != shipped.sha256
 
 
-@pytest.mark.parametrize("gains", [[0.1, -0.1, 0.05], [-0.1, -0.1, -0.1]])
-def test_offsets_that_gain_less_than_a_standard_error_are_left_out(
-    opened: tuple[Context, Any, ImageSet, Shipped], monkeypatch: pytest.MonkeyPatch, gains: list[float]
+@pytest.mark.parametrize("gains", [[0.1, -0.1, 0.05], [-0.1, -0.1, -0.1], [0.0, 0.0, 0.0]])
+def test_offsets_that_gain_no_more_than_a_standard_error_are_left_out(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, gains: list[float]
 ) -> None:
     context, data, images, shipped = opened
     _proxies(monkeypatch, gains, [OFFSETS] * 3)
-    assert suited.suited_labeler(context, data, images, shipped) is shipped
+    ours = suited_labeler(context, data, images, shipped, "other")
+    assert ours.sha256 == shipped.sha256
+    assert ours.class_offsets is not None
+    assert ours.class_offsets["offsets"] == []
+    assert ours.class_offsets["gain"] == pytest.approx(sum(gains) / 3)
+    assert ours.class_offsets["gain_stderr"] == pytest.approx(standard_error(gains))
+    assert suited_notes([{"scheme": "labeler", "images": "other", **ours.facts}]) == [
+        "The labeler on other: it has the class offsets of the images that it was made for; what students of these "
+        "ask for beside them gains nothing."
+    ]
 
 
-def test_other_images_another_labeler_and_another_protocol_are_fitted_anew(
-    opened: tuple[Context, Any, ImageSet, Shipped], monkeypatch: pytest.MonkeyPatch
+def test_whatever_labels_depend_on_makes_them_fitted_anew(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, data, images, shipped = opened
+    context, data, images, _ = opened
     seen = _proxies(monkeypatch, [0.1] * 3, [OFFSETS] * 3)
     longer = replace(context.setup, protocol=replace(context.setup.protocol, steps=7))
-    for where, what, who in (
-        (context, images, shipped),
-        (context, replace(images, images=255 - images.images), shipped),
-        (context, images, replace(shipped, sha256="another")),
-        (replace(context, setup=longer), images, shipped),
+    net = torch.nn.Identity()  # the proxies here ask it nothing
+    labels = Unfitted(
+        name="a",
+        labels=lambda: Labels(num_classes=3, table=None, net=net),
+        temperature=4.0,
+        inputs={"network": "a"},
+    )
+    for where, what, how, seeds in (
+        (context, images, labels, 3),
+        (context, replace(images, images=255 - images.images), labels, 3),
+        (replace(context, setup=longer), images, labels, 3),
+        (context, images, replace(labels, inputs={"network": "b"}), 3),
+        (context, images, replace(labels, temperature=1.0), 3),
+        (context, images, replace(labels, logit_scale=2.0), 3),
+        (context, images, labels, 2),
     ):
         seen.clear()
         for _ in range(2):
-            suited.suited_stage(where, data, what, who)
-        assert len(seen) == 6
+            fitted_offsets(where, data, what, how, seeds)
+        assert len(seen) == 2 * seeds
 
 
 @pytest.mark.parametrize(("name", "more"), [("strided-1-w4@b8-e1", 0), ("strided-1-w4@e1", 4 * 3)])
 def test_a_named_networks_labels_have_those_that_its_proxies_ask_for(
-    opened: tuple[Context, Any, ImageSet, Shipped], monkeypatch: pytest.MonkeyPatch, name: str, more: int
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, name: str, more: int
 ) -> None:
     context, data, images, _ = opened
     seen = _proxies(monkeypatch, [0.1, 0.2], [OFFSETS] * 2)
@@ -116,12 +142,12 @@ def test_a_named_networks_labels_have_those_that_its_proxies_ask_for(
     assert torch.allclose(having, without + torch.tensor(OFFSETS))
     assert offset.label_bytes == plain.label_bytes + more
     assert offset.key != plain.key
-    assert offset.network is not None
-    assert offset.network()["offsets"] == list(OFFSETS)
+    assert offset.facts["class_offsets"]["offsets"] == list(OFFSETS)
+    assert plain.facts == {}
 
 
 def test_a_named_network_that_gains_nothing_is_the_one_without(
-    opened: tuple[Context, Any, ImageSet, Shipped], monkeypatch: pytest.MonkeyPatch
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, data, images, _ = opened
     _proxies(monkeypatch, [0.1, -0.2], [OFFSETS] * 2)
@@ -129,35 +155,29 @@ def test_a_named_network_that_gains_nothing_is_the_one_without(
         network_row(context, data, images, "rded", f"strided-1-w4@b8-e1{dial}") for dial in ("", "-o2")
     )
     assert offset.key == plain.key
-    assert offset.network is not None
-    assert "offsets" not in offset.network()
+    assert offset.facts["class_offsets"]["offsets"] == []
 
 
 @pytest.fixture
 def _offset_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every artifact's labeler has class offsets, and other images ask for `OFFSETS`."""
+    facts = {"offsets": list(OFFSETS), "gain": 0.1, "gain_stderr": 0.05, "n": 3, "seconds": 1.0}
     monkeypatch.setattr(compare_module, "has_class_offsets", lambda provenance: True)
-    monkeypatch.setattr(suited, "suited_stage", _asked)
+    monkeypatch.setattr(suited_module, "fitted_offsets", lambda *args: facts)
 
 
-def _asked(*args: Any) -> StageResult:
-    return StageResult(
-        name="offsets", folder=Path(), hash="", record={"offsets": list(OFFSETS)}, seconds=0.0, reused=True
-    )
-
-
-def _compared(finished: tuple[Path, Record], out: Path, **changes: Any) -> tuple[Comparison, Listening]:
+def _compared(finished: tuple[Path, Record], out: Path, **changes: Any) -> tuple[Comparison, list[str]]:
+    """The comparison of two sets of images, and the students that it trained."""
     subject, progress = open_subject(finished[0]), Listening()
-    config = tiny_config(compare__images=["rded", "random"], student__seeds=1, **changes)
     made = compare(
-        config,
+        tiny_config(compare__images=["rded", "random"], student__seeds=1, **changes),
         out,
         artifact=subject.artifact,
         stages=subject.stages,
         cache=finished[0].parent / "cache",
         progress=progress,
     )
-    return made, progress
+    return made, [text for text in progress.started if text.startswith("student ")]
 
 
 @pytest.mark.usefixtures("_offset_elsewhere")
@@ -165,33 +185,50 @@ def test_a_comparison_suits_the_labeler_to_other_images(
     finished: tuple[Path, Record], tmp_path: Path
 ) -> None:
     schemes = ["labeler", "static@by-labeler"]
-    made, progress = _compared(finished, tmp_path / "out", compare__schemes=schemes)
-    trained = [text for text in progress.started if text.startswith("student ")]
+    made, trained = _compared(finished, tmp_path / "out", compare__schemes=schemes)
     assert "student labeler on rded, seed 0" not in trained  # the run's own
     assert "student labeler on random, seed 0" in trained
-    assert suited.SUITED in made.notes
-    own, other = (row.network for row in made.rows if row.scheme == "static@by-labeler")
-    assert own is not None
-    assert other is not None
-    assert own.accuracy != other.accuracy  # that of the labeler with other offsets
+    told = {(row.scheme, row.images): row.class_offsets for row in made.rows}
+    for scheme in schemes:
+        assert told[scheme, "rded"] is None
+        other = told[scheme, "random"]
+        assert other is not None
+        assert other.offsets == OFFSETS
+    assert [note for note in made.notes if note.startswith("The labeler on")] == [
+        "The labeler on random: it has the class offsets of the images that it was made for, and beside them those "
+        "that students of these ask for."
+    ]
 
 
 @pytest.mark.usefixtures("_offset_elsewhere")
-def test_a_comparison_may_leave_class_offsets_out(finished: tuple[Path, Record], tmp_path: Path) -> None:
-    made, progress = _compared(
-        finished, tmp_path / "out", compare__schemes=["labeler"], search__class_offsets=False
-    )
-    assert not [text for text in progress.started if text.startswith("student ")]
-    assert suited.SUITED not in made.notes
+def test_a_comparison_may_leave_class_offsets_as_they_are(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    made, _ = _compared(finished, tmp_path / "out", compare__schemes=["labeler"], search__class_offsets=False)
+    assert all(row.class_offsets is None for row in made.rows)
+    assert [note for note in made.notes if note.startswith("The labeler on")] == [
+        "The labeler on random: it has the class offsets of the images that it was made for (search.class_offsets)."
+    ]
 
 
 @pytest.mark.usefixtures("_offset_elsewhere")
 def test_a_comparison_without_the_labelers_labels_fits_nothing(
     finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suited, "suited_stage", lambda *args: pytest.fail("nobody asked"))
+    monkeypatch.setattr(suited_module, "fitted_offsets", lambda *args: pytest.fail("nobody asked"))
     made, _ = _compared(finished, tmp_path / "out", compare__schemes=["hard"])
-    assert suited.SUITED not in made.notes
+    assert not any(note.startswith("The labeler on") for note in made.notes)
+
+
+def test_a_plan_counts_the_proxies_of_random_images() -> None:
+    def planned(**changes: object) -> list[str]:
+        config = tiny_config(**changes)
+        stages = _stages(resolve(config, check_source(source_options(config))))
+        return [text for name, text in stages if name == "offsets"]
+
+    assert planned() == ["of a labeler that has them on random images: up to 6 proxy students"]
+    assert planned(images__method="random") == []
+    assert planned(search__class_offsets=False) == []
 
 
 @pytest.mark.parametrize(

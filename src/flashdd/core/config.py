@@ -191,7 +191,8 @@ class SearchSection(Section):
     """a chain is climbed until so many rungs in a row bring no gain"""
     class_offsets: bool = True
     """whether the choice is tried with class offsets, which are added to the logits of all labels so that students
-    predict each class as often as it is, and proxies are compared without the bias that these will take away"""
+    predict each class as often as it is, and proxies are compared without the bias that these will take away; a labeler
+    that has some gets others on images that it was not made for"""
     student: str | None = None
     """architecture of the proxies; by default the smaller of the run's student and `convnet-3-w32`"""
 

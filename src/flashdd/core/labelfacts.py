@@ -37,6 +37,16 @@ class EqualBytes(Facts):
         return self
 
 
+class FittedOffsets(Facts):
+    """Class offsets that labels got for the images of a row; gains are of proxy students on the validation split."""
+
+    offsets: tuple[float, ...]  # one per class, added to the logits; none where they gained nothing
+    gain: float  # of proxies with those that they ask for over the same without, mean
+    gain_stderr: Amount
+    n: Positive  # proxies without, and as many with
+    seconds: Amount
+
+
 class CommitteeMember(Facts):
     """A network of a committee."""
 
@@ -58,9 +68,7 @@ class LabelNetwork(Facts):
     epochs: Positive | None = None  # of its training; as name, and absent for a labeler
     shift: Fraction | None = None  # share of its side by which an image moved at most in it; as epochs
     logit_scale: Ratio | None = None  # as name
-    offsets: tuple[float, ...] | None = (
-        None  # of its labels, one per class; absent for those in a labeler's file
-    )
+    offsets: tuple[float, ...] | None = None  # of the full teacher's labels, one per class
     bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
     num_members: Positive | None = None  # as bits
     entropy: Amount | None = None  # mean over all labels, nats; absent where labels are made at every step

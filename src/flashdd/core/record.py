@@ -19,7 +19,7 @@ from flashdd.core.errors import ArtifactError
 from flashdd.core.facts import Amount, Count, Fraction, Positive, Ratio
 from flashdd.core.facts import Facts as _Facts
 from flashdd.core.files import pretty_json, write_atomic
-from flashdd.core.labelfacts import EqualBytes, LabelNetwork
+from flashdd.core.labelfacts import EqualBytes, FittedOffsets, LabelNetwork
 from flashdd.core.scores import Ranking, Score, Spread
 from flashdd.core.simulated import SimulatedLabeler, SimulatedScheme, SimulatedTask
 from flashdd.core.stats import standard_error, t_quantile
@@ -190,6 +190,7 @@ class StudentRow(_Facts):
     seconds: Amount
     paired_to_teacher: Difference | None = None  # to teacher@searched of the same images, over seeds
     equal_bytes: EqualBytes | None = None  # of scheme stored@equal-bytes: what it was chosen from
+    class_offsets: FittedOffsets | None = None  # of the labeler on other images than its own, and of dial o
 
 
 class ScreenedNetwork(_Facts):

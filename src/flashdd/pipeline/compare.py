@@ -40,7 +40,7 @@ from flashdd.pipeline.setup import FOREIGN, Setup, resolve, source_options
 from flashdd.pipeline.ship import comparison_ship
 from flashdd.pipeline.speed import row_times
 from flashdd.pipeline.start import source_commit, started
-from flashdd.pipeline.suited import SUITED, suited_labeler
+from flashdd.pipeline.suited import suited_labeler, suited_notes, unsuited_note
 from flashdd.report.comparison import comparison_document, comparison_page
 
 _REMEDY = (
@@ -128,12 +128,12 @@ def _scheme_rows(
         if row is None:
             notes.append(_not_made(scheme, entry, shown))
             continue
-        if entry.material.suited is not None and by_labeler(scheme):
-            notes.append(SUITED)
+        if by_labeler(scheme) and entry.foreign_offsets and entry.material.suited is None:
+            notes.append(unsuited_note(entry.name))
         made = train_row(shown, data, row, entry.material.statistics)
         network = {} if row.network is None else {"network": row.network()}
         rows.append({"ipc": entry.ipc, **_kept(made), **network, **row_times(shown, row)})
-    notes += [note for note in map(replay_note, rows) if note is not None]
+    notes += [note for note in map(replay_note, rows) if note is not None] + suited_notes(rows)
     return rows, list(dict.fromkeys(notes))  # students and protocols may share them
 
 
@@ -186,9 +186,23 @@ class _Set:
         )
 
     @cached_property
+    def images(self) -> ImageSet:
+        return self.held.image_set if self.held and self.in_artifact else open_images(self.made)
+
+    @property
+    def foreign_offsets(self) -> bool:
+        """Whether the labeler has class offsets of other images than these."""
+        held = self.held
+        if held is None or not has_class_offsets(held.provenance):
+            return False
+        return self.images.content_hash != held.image_set.content_hash
+
+    @cached_property
     def material(self) -> Material:
-        held = self.held.image_set if self.held and self.in_artifact else None
-        images = held or open_images(self.made)
+        images, setup = self.images, self.context.setup
+        suited: Callable[[], Shipped] | None = None
+        if self.shipped and self.foreign_offsets and setup.config.search.class_offsets:
+            suited = cache(partial(suited_labeler, self.context, self.data, images, self.shipped, self.name))
 
         @cache
         def searched() -> SearchResult:
@@ -201,19 +215,9 @@ class _Set:
             teacher=self.teacher,
             searched=searched,
             shipped=self.shipped,
-            suited=self._suited(images),
-            learned=None if held else learned_labels(self.made),
+            suited=suited,
+            learned=None if self.held and self.in_artifact else learned_labels(self.made),
         )
-
-    def _suited(self, images: ImageSet) -> Callable[[], Shipped] | None:
-        """The labeler with class offsets of these images, where it has those of others."""
-        held, shipped = self.held, self.shipped
-        wanted = self.context.setup.config.search.class_offsets
-        if not wanted or held is None or shipped is None or not has_class_offsets(held.provenance):
-            return None
-        if images.content_hash == held.image_set.content_hash:
-            return None
-        return partial(suited_labeler, self.context, self.data, images, shipped)
 
 
 def _not_made(scheme: str, entry: _Set, shown: Context) -> str:

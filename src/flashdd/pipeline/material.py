@@ -28,11 +28,20 @@ LABELER_FILE = "labeler.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """A labeler as it lies in the folder of an artifact."""
+    """A labeler as it lies in the folder of an artifact, or would with other class offsets.
+
+    sha256: of its file. class_offsets: facts of those that it got for other images than its own.
+    """
 
     labeler: Labeler
     bytes: int
     sha256: str
+    class_offsets: dict[str, Any] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """More to say about the rows that it labels."""
+        return {} if self.class_offsets is None else {"class_offsets": self.class_offsets}
 
     @property
     def name(self) -> str:
@@ -51,8 +60,8 @@ class Material:
     """What rows are made of.
 
     method: the images' name in the table. teacher: trained in that course; searched: the search for
-    its settings on these images; both made on demand. shipped: None where there is no artifact; suited: the same with
-    class offsets of these images, where it has those of others. learned: soft labels (N, classes) that came with images
+    its settings on these images; both made on demand. shipped: None where there is no artifact; suited, on demand: the
+    same for these images, where it has class offsets of others. learned: soft labels (N, classes) that came with images
     made elsewhere.
     """
 

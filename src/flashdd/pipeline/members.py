@@ -101,7 +101,7 @@ class Made:
     ) -> Labeler:
         """With another temperature, a factor on its own scale, and class offsets, one per class or none."""
         held = read_labeler(self.stage.folder / _FILE)
-        return held.changed(temperature=temperature, logit_scale=logit_scale, offsets=offsets)
+        return held.with_settings(temperature=temperature, logit_scale=logit_scale, offsets=offsets)
 
     def accuracy(self, split: str) -> float:
         """`split` is val or test."""

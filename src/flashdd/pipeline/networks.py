@@ -39,9 +39,9 @@ from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.members import Design, Made, TutorDesign, labeler_stage, member_spec
-from flashdd.pipeline.offsets import Unadjusted, offsets_stage
+from flashdd.pipeline.offsets import Unfitted, fitted_offsets
 from flashdd.pipeline.real import Network, network_stage
-from flashdd.pipeline.rows import Opened, Row
+from flashdd.pipeline.rows import LONGEST_NAME, Opened, Row
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
@@ -52,6 +52,7 @@ _DIALS = (
 )
 _DIAL = re.compile(r"([esdkthxobmc])(\d+(?:\.\d+)?)")
 _WHOLE = "edkobmc"
+_MOST_PROXIES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +122,9 @@ def parse_network(scheme: str) -> NetworkScheme:
             f"label scheme '{scheme}': k counts the teachers that are imitated, {MOST_TUTORS} at most; their epochs "
             "stand beside it, such as d2-k3."
         )
-    if found.get("o", 2) < 2:
+    if not 2 <= found.get("o", 2) <= _MOST_PROXIES:
         raise UsageError(
-            f"label scheme '{scheme}': class offsets are fitted to two proxy students or more, such as o5."
+            f"label scheme '{scheme}': class offsets are fitted to 2 to {_MOST_PROXIES} proxy students, such as o5."
         )
     epochs, bits = found.get("e"), found.get("b")
     return NetworkScheme(
@@ -223,13 +224,15 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
     temperature, facts = softened(
         scheme, setup, logits, temperature=wanted.temperature, entropy=wanted.entropy
     )
-
-    # a labels stage too big for a table holds none
-    made_of = {"network": network.stage.hash, "labels": stage.hash}
-    unadjusted = Unadjusted(
-        labels=lambda: labels, temperature=temperature, logit_scale=wanted.logit_scale, inputs=made_of
+    unfitted = Unfitted(
+        name=scheme[:LONGEST_NAME],
+        labels=lambda: labels,
+        temperature=temperature,
+        logit_scale=wanted.logit_scale,
+        inputs={"network": network.stage.hash, "labels": stage.hash},  # the latter is empty without a table
     )
-    offsets = _offsets(context, data, images, unadjusted, wanted.proxies)
+    told = _fitted(context, data, images, unfitted, wanted.proxies)
+    offsets = told["class_offsets"]["offsets"] if told else ()
 
     def open_row() -> Opened:
         source = labels.source(temperature=temperature, logit_scale=wanted.logit_scale, offsets=offsets)
@@ -245,26 +248,23 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
         label_bytes=_bytes(network, temperature, wanted.logit_scale, offsets),
         key={
             "images": images.content_hash,
-            **made_of,
+            **unfitted.inputs,
             "setting": " ".join(map(repr, (temperature, wanted.logit_scale, *offsets))),
         },
         open=open_row,
         online=None if labels.table is None else online,
-        network=lambda: {**_facts(network, setup), "temperature": temperature, **facts, **_told(offsets)},
+        network=lambda: {**_facts(network, setup), "temperature": temperature, **facts},
+        facts=told,
     )
 
 
-def _offsets(
-    context: Context, data: RealDataset, images: ImageSet, unadjusted: Unadjusted, proxies: int | None
-) -> tuple[float, ...]:
-    """Those that so many proxies ask for; none where none were asked for, or where they gain nothing."""
+def _fitted(
+    context: Context, data: RealDataset, images: ImageSet, unfitted: Unfitted, proxies: int | None
+) -> dict[str, Any]:
+    """The row's facts about class offsets that so many proxies ask for; none where none are asked."""
     if proxies is None:
-        return ()
-    return tuple(offsets_stage(context, data, images, unadjusted, proxies).record["offsets"])
-
-
-def _told(offsets: tuple[float, ...]) -> dict[str, list[float]]:
-    return {"offsets": list(offsets)} if offsets else {}
+        return {}
+    return {"class_offsets": fitted_offsets(context, data, images, unfitted, proxies)}
 
 
 def _made(context: Context, data: RealDataset, wanted: NetworkScheme) -> Network | Made:

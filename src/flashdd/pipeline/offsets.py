@@ -1,4 +1,4 @@
-"""Stage: class offsets of labels that no search has chosen."""
+"""Stage: class offsets of labels to which no search has given those of these images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from flashdd.core.stages import StageResult, StageWork
+from flashdd.core.stages import StageWork
 from flashdd.core.stats import standard_error
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
@@ -22,60 +22,74 @@ _NAME = "offsets"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unadjusted:
-    """Labels of a set of images before class offsets. inputs: all that decides what they are."""
+class Unfitted:
+    """Labels of a set of images, and what progress calls them. inputs: all that decides what they are."""
 
+    name: str
     labels: Callable[[], Labels]
     temperature: float
     logit_scale: float = 1.0
     inputs: Mapping[str, str]
 
 
-def offsets_stage(
-    context: Context, data: RealDataset, images: ImageSet, found: Unadjusted, seeds: int
-) -> StageResult:
-    """Its record has the class `offsets` that `found` lacks on `images`; none where they gain nothing.
+def fitted_offsets(
+    context: Context, data: RealDataset, images: ImageSet, unfitted: Unfitted, seeds: int
+) -> dict[str, Any]:
+    """The class offsets that labels lack on `images`, as facts of a row (`core.labelfacts.FittedOffsets`).
 
-    As a search does for its choice (`labels.flash.capacity.search`, 8.): the mean of those that `seeds` proxy students
-    ask for, kept if the same proxies, trained with them, gain more than one standard error. seeds: at least 2.
+    As a search finds them for its choice (`labels.flash.capacity.search`, 8.): the mean of those that `seeds` proxy
+    students ask for, kept if the same proxies, trained with them, gain more than one standard error; else there are
+    none. seeds: at least 2. A killed stage loses one proxy.
     """
 
     def make(work: StageWork) -> dict[str, Any]:
-        labels = cache(found.labels)
+        labels = cache(unfitted.labels)
 
-        def proxy(label: str, offsets: tuple[float, ...], seed: int) -> Proxy:
+        def proxy(offsets: tuple[float, ...], seed: int) -> Proxy:
+            name = f"{unfitted.name}-offsets" if offsets else unfitted.name
+
             def train() -> dict[str, Any]:
                 source = labels().source(
-                    temperature=found.temperature, logit_scale=found.logit_scale, offsets=offsets
+                    temperature=unfitted.temperature, logit_scale=unfitted.logit_scale, offsets=offsets
                 )
-                protocol = context.setup.protocol
                 job = ProxyJob(
-                    stage=_NAME, label=label, protocol=protocol, source=source, corrected=not offsets
+                    stage=_NAME,
+                    label=name,
+                    protocol=context.setup.protocol,
+                    source=source,
+                    corrected=not offsets,
                 )
                 return train_proxy(context, data, images, work, job, seed).to_json()
 
-            return Proxy.from_json(work.task(f"{label}-seed{seed}", train))
+            return Proxy.from_json(work.task(f"{name}-seed{seed}", train))
 
-        plain = [proxy("plain", (), seed) for seed in range(seeds)]
-        asked = mean_offsets(plain)
-        applied = [proxy("with-offsets", asked, seed) for seed in range(seeds)]
-        gains = [new.accuracy - old.accuracy for new, old in zip(applied, plain, strict=True)]
-        return {"offsets": list(asked) if statistics.fmean(gains) > standard_error(gains) else []}
+        without = [proxy((), seed) for seed in range(seeds)]
+        asked = mean_offsets(without)
+        having = [proxy(asked, seed) for seed in range(seeds)]
+        gains = [new.accuracy - old.accuracy for new, old in zip(having, without, strict=True)]
+        gain, stderr = statistics.fmean(gains), standard_error(gains)
+        return {
+            "offsets": list(asked) if gain > stderr else [],
+            "gain": gain,
+            "gain_stderr": stderr,
+            "n": seeds,
+        }
 
-    return context.local.make(
+    stage = context.local.make(
         _NAME,
         revision=_REVISION,
         config={
             **proxy_key(context.setup),
             "seeds": seeds,
-            "setting": [found.temperature, found.logit_scale],
+            "setting": [unfitted.temperature, unfitted.logit_scale],
             "labels": TABLE_REVISION,
         },
         inputs={
-            **found.inputs,
+            **unfitted.inputs,
             "images": images.content_hash,
             "data": data.content_hash,
             "split": f"{len(data.val.labels)}",
         },
         build=make,
     )
+    return {**stage.record, "seconds": stage.seconds}

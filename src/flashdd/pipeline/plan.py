@@ -67,11 +67,11 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
             f"; {_reduced(setup)}{_proxies(setup)} proxy students",
         ),
         ("artifact", "pack images and labeler"),
+        *_offsets(setup),
         (
             "stored-within",
             f"the best stored labels within the labeler's bytes: up to {SHORTLISTED * search.seeds} proxy students",
         ),
-        *_offsets(setup),
         (
             "students",
             f"{config.student.seeds} seeds of {setup.student} per row, {protocol.steps} steps ({protocol.name})",

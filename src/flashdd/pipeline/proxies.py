@@ -88,13 +88,17 @@ def train_proxy(
 
 
 def mean_offsets(proxies: Sequence[Proxy]) -> tuple[float, ...]:
-    """The mean of the class offsets that these ask for."""
+    """The mean of the class offsets that these ask for, in logits."""
     asked = zip(*(proxy.offsets for proxy in proxies), strict=True)
     return tuple(round(statistics.fmean(values), _DECIMALS) for values in asked)
 
 
 def proxy_key(setup: Setup) -> dict[str, Any]:
-    """What a stage of proxies says in its key of how they are trained, beside the labels."""
+    """What a stage of proxies says in its key of how they are trained, beside the labels.
+
+    Another way to fit offsets, or to validate, raises the revisions of all stages of proxies: both searches', those of
+    `offsets` and of `equalbytes`.
+    """
     return {
         "protocol": setup.protocol.to_json(),
         "proxy": [setup.proxy, own_part("model", setup.proxy)],

@@ -21,11 +21,11 @@ from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
 from flashdd.pipeline.search import SearchResult, unimitated
 from flashdd.pipeline.setup import Setup
 from flashdd.pipeline.storedrows import BY_LABELER
-from flashdd.pipeline.suited import SUITED
+from flashdd.pipeline.suited import suited_notes
 from flashdd.report.text import percent_text
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
-_OPTIONAL = ("equal_bytes",)
+_OPTIONAL = ("equal_bytes", "class_offsets")
 _BY_TEACHER = ("teacher", *catalog.SCHEMES)
 
 
@@ -89,7 +89,6 @@ def build_record(
         "notes": [
             *at_chance(data, teacher),
             *_notes(context, data, image_stage, rows),
-            *([SUITED] if "offsets" in seconds else []),
             *unimitated(setup, capacity.tutor),
         ],
     }
@@ -224,9 +223,10 @@ def _labeler(setup: Setup, capacity: SearchResult, artifact: StageResult) -> dic
 
 
 def _choice_seconds(students: list[dict[str, Any]]) -> dict[str, float]:
-    """Of the choice of stored labels at equal bytes, where one was made."""
-    made = [row["equal_bytes"]["seconds"] for row in students if "equal_bytes" in row]
-    return {"stored-within": sum(made)} if made else {}
+    """Of what rows chose: class offsets of other images than the labeler's own, stored labels at equal bytes."""
+    stages = {"offsets": "class_offsets", "stored-within": "equal_bytes"}
+    made = {name: [row[fact]["seconds"] for row in students if fact in row] for name, fact in stages.items()}
+    return {name: sum(seconds) for name, seconds in made.items() if seconds}
 
 
 def _student(row: dict[str, Any], students: list[dict[str, Any]]) -> dict[str, Any]:
@@ -243,6 +243,7 @@ def _notes(
     context: Context, data: RealDataset, image_stage: StageResult, rows: list[dict[str, Any]]
 ) -> list[str]:
     notes = [f"Images made elsewhere: {note}." for note in image_stage.record.get("notes", [])]
+    notes += suited_notes(rows)
     schemes = {row["scheme"] for row in rows}
     if not context.setup.protocol.views.replayable:
         return [*notes, "No stored labels: the views cannot be replayed.", *caveats(context, data, schemes)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from flashdd.artifact.read import load
@@ -35,7 +34,7 @@ from flashdd.pipeline.search import (
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
-from flashdd.pipeline.suited import suited_labeler, suited_stage
+from flashdd.pipeline.suited import suited_labeler
 from flashdd.pipeline.throughput import throughput_stage
 from flashdd.report.build import ReportFiles, render_page
 
@@ -95,7 +94,7 @@ def _run(context: Context, data: RealDataset) -> Record:
         students=students,
         ship=ship,
         throughput=throughput,
-        seconds=_seconds(context, data, images, searched, capacity) | _suited_seconds(context, beside),
+        seconds=_seconds(context, data, images, searched, capacity),
         environment=environment(context.device, commit=commit),
         artifact_bytes=folder_bytes(context.out / "artifact"),
     ).unless_written(context.out / "record.json")
@@ -112,9 +111,10 @@ def _beside(
     """What the row of other images with the same labeler is made of."""
     shipped = material.shipped
     assert shipped is not None, "a run has made one"
-    suited = partial(suited_labeler, context, material.data, images, shipped)
-    has_offsets = bool(capacity.choice.setting.offsets)
-    return replace(material, images=images, method=method, suited=suited if has_offsets else None)
+    suited = None
+    if capacity.choice.setting.offsets:
+        suited = cache(partial(suited_labeler, context, material.data, images, shipped, method))
+    return replace(material, images=images, method=method, suited=suited)
 
 
 def _make_way(context: Context, data: RealDataset) -> None:
@@ -148,13 +148,3 @@ def _seconds(
         "members": sum(parts.values()),
         "teacher": sum(teacher.stage.seconds for teacher in teachers),
     }
-
-
-def _suited_seconds(context: Context, beside: Sequence[Material]) -> dict[str, float]:
-    """Of the labeler's class offsets on other images, where it has any."""
-    stages = [
-        suited_stage(context, other.data, other.images, other.shipped)
-        for other in beside
-        if other.suited is not None and other.shipped is not None
-    ]
-    return {"offsets": sum(stage.seconds for stage in stages)} if stages else {}

@@ -103,7 +103,7 @@ def _hard(context: Context, material: Material) -> Row:
 
 
 def _labeler(context: Context, material: Material) -> Row:
-    """The labeler as read back from its file."""
+    """The labeler as read back from its file, or suited to these images."""
     shipped, images = material.labeler(), material.images
 
     def open_row() -> Opened:
@@ -122,6 +122,7 @@ def _labeler(context: Context, material: Material) -> Row:
         open=open_row,
         online=online if labels_tabled(context, images) else None,
         network=partial(labeler_facts, context, material.data, shipped),
+        facts=shipped.facts,
     )
 
 

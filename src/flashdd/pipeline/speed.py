@@ -26,7 +26,7 @@ from flashdd.training.order import BatchOrder
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource, every_image
 
-_REVISION = 1
+_REVISION = 2
 _SECONDS = 0.2
 _REPEATS = 5
 _BATCHES = 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -46,13 +46,14 @@ def split_origin(scheme: str) -> tuple[str, bool]:
 @dataclass(frozen=True, kw_only=True)
 class _Origin:
     """Whose labels are stored: logits (epochs, N, classes) of the views of the first epochs, None for all, and (1, N,
-    classes) of the images as they are."""
+    classes) of the images as they are. facts: more to say about the row."""
 
     of_views: Callable[[int | None], Tensor]
     of_images: Callable[[], Tensor]
     temperature: float
     inputs: dict[str, str]
     network: Callable[[], dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def labels(self, context: Context, images: ImageSet, stored: Scheme | None) -> LabelsToStore:
         """What `stored` keeps, None for schemes of views.
@@ -86,7 +87,7 @@ def stored_row(context: Context, material: Material, scheme: str) -> Row | None:
         if stored.leading_epochs(size) > _most_epochs(images):
             return None
     origin = (_labeler if by_labeler else _teacher)(context, material)
-    facts: dict[str, Any] = {}
+    facts = dict(origin.facts)
     if stored is None:
         budget = material.shipped.bytes if material.shipped else context.setup.budget_bytes
         found = best_within(
@@ -163,6 +164,7 @@ def _labeler(context: Context, material: Material) -> _Origin:
         temperature=shipped.labeler.temperature,
         inputs={"network": shipped.sha256},
         network=partial(labeler_facts, context, material.data, shipped),
+        facts=shipped.facts,
     )
 
 

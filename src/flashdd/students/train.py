@@ -59,9 +59,9 @@ def train_student(
     """Train one student; returns {"accuracy" (last step), "curve": [[step, accuracy], ...], "confusion",
     "training_seconds"}.
 
-    evaluate_on: uint8 images and their classes, four times in the training. `seed` drives initialization and order.
-    `confusion` counts these images, row = true class, and is left out beyond 200 classes. `training_seconds`: of all
-    steps, labels that are made or read in them included, evaluations not.
+    evaluate_on: uint8 images and their classes, `EVALUATIONS` times in the training. `seed` drives initialization and
+    order. `confusion` counts these images, row = true class, and is left out beyond 200 classes. `training_seconds`: of
+    all steps, labels that are made or read in them included, evaluations not.
     """
     last: list[Evaluation] = []
 

@@ -65,11 +65,11 @@ def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -
     first, second = make_member("conv-2-w4", 1, bits=4), replace(make_member("strided-2-w4", 2), weight=3.0)
     offsets = (0.5, -0.25, 1.0, 0.0, -1.25)
     plain = make_labeler([first, second], logit_scale=2.0)
-    shifted = plain.changed(temperature=7.0, logit_scale=1.5, offsets=offsets)
+    shifted = plain.with_settings(temperature=7.0, logit_scale=1.5, offsets=offsets)
     expected = 1.5 * plain.logits_of(pixels()) + torch.tensor(offsets)
     assert torch.allclose(shifted.logits_of(pixels()), expected, atol=3e-3)
-    assert (shifted.temperature, plain.changed().temperature) == (7.0, 4.0)
-    assert labeler_bytes(plain.changed()) == labeler_bytes(plain)
+    assert (shifted.temperature, plain.with_settings().temperature) == (7.0, 4.0)
+    assert labeler_bytes(plain.with_settings()) == labeler_bytes(plain)
     data = labeler_bytes(shifted)
     assert len(data) == len(labeler_bytes(plain))
     assert torch.equal(parse_labeler(data, "file").logits_of(pixels()), shifted.logits_of(pixels()))
@@ -77,4 +77,4 @@ def test_a_labeler_with_offsets_is_the_labeler_plus_offsets_in_as_many_bytes() -
 
 def test_offsets_beyond_float16_are_refused() -> None:
     with pytest.raises(DataError, match=r"class offsets of up to 1e\+06 are beyond float16"):
-        make_labeler([make_member("conv-2-w4")]).changed(offsets=(1e6, 0.0, 0.0, 0.0, 0.0))
+        make_labeler([make_member("conv-2-w4")]).with_settings(offsets=(1e6, 0.0, 0.0, 0.0, 0.0))

@@ -149,11 +149,11 @@ class Labeler(nn.Module):
             logits += net(normalized)
         return self.logit_scale * logits
 
-    def changed(
+    def with_settings(
         self, *, temperature: float | None = None, logit_scale: float = 1.0, offsets: Sequence[float] = ()
     ) -> Labeler:
-        """Another labeler of the same networks: at another temperature, with a factor on the logit scale, and with
-        class offsets, one per class or none, added to the logits that it then has.
+        """A labeler of the same networks, on the CPU: at another temperature, with a factor on the logit scale, and
+        with class offsets, one per class or none, added to the logits that it then has.
 
         Offsets stand in the bias of every member's head and take no bytes; DataError for those that float16 cannot
         hold.
