@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_rung
 
 from flashdd.core.config import SearchSection
-from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting
+from flashdd.labels.flash.candidates import Candidate, Rung, Setting
 from flashdd.labels.flash.capacity import (
-    Offsets,
-    SearchBudget,
     Variants,
     best,
     choose,
@@ -25,34 +24,6 @@ SETTINGS = [
     for length in (0.5, 1.0)
     for t in (1.0, 4.0, 20.0)
 ]
-DEFAULT = Setting(length=1.0, shift=0.0, temperature=4.0, logit_scale=1.0)
-OFFSET = replace(DEFAULT, offsets=(1.0, -1.0))
-BUDGET = SearchBudget(seeds=2, finalists=2, finalist_seeds=5, patience=2)
-
-
-def _rung(name: str, size: int) -> Rung:
-    return Rung(name=name, params=size, bytes=size, macs=size)
-
-
-def _chain(name: str, *sizes: int) -> list[Rung]:
-    return [_rung(f"{name}{size}", size) for size in sizes]
-
-
-class Scores:
-    """value[rung], plus a bonus by setting, plus noise by seed that is shared by all candidates."""
-
-    def __init__(self, values: dict[str, float], bonus: dict[Setting, float] | None = None) -> None:
-        self.values, self.bonus = values, bonus or {}
-        self.calls: list[tuple[str, Setting, int]] = []
-
-    def __call__(self, candidate: Candidate, seed: int) -> float:
-        self.calls.append((candidate.rung.name, candidate.setting, seed))
-        noise = [0.0, 0.02, -0.01, 0.03, -0.02][seed]
-        return self.values[candidate.rung.name] + self.bonus.get(candidate.setting, 0.0) + noise
-
-
-def _measured(name: str, size: int, *values: float, setting: Setting = DEFAULT) -> Measured:
-    return Measured(candidate=Candidate(rung=_rung(name, size), setting=setting), values=values)
 
 
 def test_the_default_is_the_whole_training_at_the_middle_temperature() -> None:
@@ -60,14 +31,14 @@ def test_the_default_is_the_whole_training_at_the_middle_temperature() -> None:
 
 
 def test_it_stops_after_two_rungs_without_gain() -> None:
-    chain = _chain("a", 1, 2, 3, 4, 5)
+    chain = made_chain("a", 1, 2, 3, 4, 5)
     score = Scores({"a1": 0.5, "a2": 0.6, "a3": 0.55, "a4": 0.58, "a5": 0.9})
     search([[chain]], [DEFAULT], score, BUDGET)
     assert {name for name, _, _ in score.calls} == {"a1", "a2", "a3", "a4"}
 
 
 def test_a_late_gain_after_one_flat_rung_is_found() -> None:
-    chain = _chain("a", 1, 2, 3, 4)
+    chain = made_chain("a", 1, 2, 3, 4)
     score = Scores({"a1": 0.5, "a2": 0.45, "a3": 0.6, "a4": 0.8})
     measured, chosen = search([[chain]], [DEFAULT], score, BUDGET)
     assert measured[chosen].candidate.rung.name == "a4"
@@ -75,7 +46,10 @@ def test_a_late_gain_after_one_flat_rung_is_found() -> None:
 
 def test_every_depth_of_every_family_is_climbed() -> None:
     """The best is a depth of a family whose deepest chain does not lead."""
-    families = [[_chain("a", 1, 2), _chain("b", 1, 2)], [_chain("c", 1, 2), _chain("d", 1, 2)]]
+    families = [
+        [made_chain("a", 1, 2), made_chain("b", 1, 2)],
+        [made_chain("c", 1, 2), made_chain("d", 1, 2)],
+    ]
     score = Scores({"a1": 0.1, "a2": 0.2, "b1": 0.8, "b2": 0.9, "c1": 0.3, "c2": 0.4, "d1": 0.5, "d2": 0.1})
     measured, chosen = search(families, [DEFAULT], score, BUDGET)
     assert len({name for name, _, _ in score.calls}) == 8
@@ -84,7 +58,7 @@ def test_every_depth_of_every_family_is_climbed() -> None:
 
 def test_settings_are_varied_one_dial_at_a_time() -> None:
     score = Scores({"a1": 0.5}, {Setting(length=1.0, shift=0.0, temperature=1.0, logit_scale=1.0): 0.1})
-    search([[_chain("a", 1)]], SETTINGS, score, BUDGET)
+    search([[made_chain("a", 1)]], SETTINGS, score, BUDGET)
     tried = {(setting.length, setting.temperature) for _, setting, _ in score.calls}
     assert tried == {(1.0, 1.0), (1.0, 4.0), (1.0, 20.0), (0.5, 1.0)}
 
@@ -99,7 +73,7 @@ def test_scales_are_tried_away_from_the_middle_as_long_as_they_gain() -> None:
         ({2.0: 0.1}, {0.5, 1.0, 2.0, 4.0}),
     ):
         score = Scores({"a1": 0.5}, {setting: gains.get(setting.logit_scale, 0.0) for setting in scales})
-        search([[_chain("a", 1)]], scales, score, BUDGET)
+        search([[made_chain("a", 1)]], scales, score, BUDGET)
         assert {setting.logit_scale for _, setting, _ in score.calls} == tried
 
 
@@ -112,14 +86,14 @@ LENGTHS = [_at(length) for length in (0.125, 0.25, 0.5, 1.0, 2.0)]
 
 def test_shorter_trainings_are_tried_as_long_as_they_gain() -> None:
     score = Scores({"a1": 0.5}, {_at(0.5): 0.1, _at(0.25): 0.05, _at(0.125): 0.2, _at(2.0): -0.1})
-    measured, chosen = search([[_chain("a", 1)]], LENGTHS, score, BUDGET)
+    measured, chosen = search([[made_chain("a", 1)]], LENGTHS, score, BUDGET)
     assert {setting.length for _, setting, _ in score.calls} == {1.0, 0.5, 0.25, 2.0}
     assert measured[chosen].candidate.setting.length == 0.5
 
 
 def test_a_longer_training_is_tried_from_the_default_too() -> None:
     score = Scores({"a1": 0.5}, {_at(2.0): 0.1})
-    measured, chosen = search([[_chain("a", 1)]], LENGTHS, score, BUDGET)
+    measured, chosen = search([[made_chain("a", 1)]], LENGTHS, score, BUDGET)
     assert {setting.length for _, setting, _ in score.calls} == {1.0, 0.5, 2.0}
     assert measured[chosen].candidate.setting.length == 2.0
 
@@ -128,7 +102,7 @@ def test_other_shifts_are_tried_at_the_best_length_and_climbed_at_where_one_lead
     settings = [replace(setting, shift=shift) for shift in (0.0, 0.125) for setting in LENGTHS]
     moved = replace(_at(0.5), shift=0.125)
     score = Scores({"a1": 0.5, "a2": 0.45}, {_at(0.5): 0.1, moved: 0.2})
-    measured, chosen = search([[_chain("a", 1, 2)]], settings, score, BUDGET)
+    measured, chosen = search([[made_chain("a", 1, 2)]], settings, score, BUDGET)
     assert {setting.length for _, setting, _ in score.calls if setting.shift} == {0.25, 0.5, 1.0}
     assert ("a2", moved, 0) in score.calls  # climbed at the new course
     assert measured[chosen].candidate.setting == moved
@@ -145,7 +119,7 @@ class Shorter(Scores):
 
 
 def test_a_family_that_leads_at_another_length_is_climbed_again_there() -> None:
-    families = [[_chain("a", 1, 2, 3, 4), _chain("b", 5)], [_chain("c", 1)]]
+    families = [[made_chain("a", 1, 2, 3, 4), made_chain("b", 5)], [made_chain("c", 1)]]
     score = Shorter({"a1": 0.6, "a2": 0.5, "a3": 0.4, "a4": 0.45, "b5": 0.3, "c1": 0.2})
     measured, chosen = search(families, LENGTHS, score, BUDGET)
     halved = {name for name, setting, _ in score.calls if setting.length == 0.5}
@@ -168,14 +142,14 @@ def test_only_finalists_show_what_another_length_brings(count: int, found: str) 
             return super().__call__(candidate, seed) + 0.2 * gains
 
     score = LastGains({"a2": 0.53, "b1": 0.54, "c3": 0.52, "d1": 0.51})
-    families = [[[_rung(name, int(name[1]))]] for name in score.values]
+    families = [[[made_rung(name, int(name[1]))]] for name in score.values]
     measured, chosen = search(families, LENGTHS, score, replace(BUDGET, finalists=count))
     assert measured[chosen].candidate.rung.name == found
 
 
 def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:
     score = Scores({"a1": 0.5, "a2": 0.6, "a3": 0.7})
-    measured, chosen = search([[_chain("a", 1, 2, 3)]], SETTINGS, score, BUDGET)
+    measured, chosen = search([[made_chain("a", 1, 2, 3)]], SETTINGS, score, BUDGET)
     assert len(score.calls) == len(set(score.calls))
     assert sorted(len(entry.values) for entry in measured)[-2:] == [5, 5]
     assert len(measured[chosen].values) == 5
@@ -193,7 +167,7 @@ def test_smaller_rungs_that_are_as_good_get_their_seeds_past_those_that_are_not(
         value = {"a2": 0.601, "a3": 0.59, "a4": 0.605, "a5": 0.605, "b1": 0.601}[name]
         return value + late.get(name, [0.0] * 5)[seed] + 0.01 * seed
 
-    chains = [[_chain("a", 2, 3, 4, 5)], [_chain("b", 1)]]
+    chains = [[made_chain("a", 2, 3, 4, 5)], [made_chain("b", 1)]]
     measured, chosen = search(chains, [DEFAULT], score, BUDGET)
     assert measured[chosen].candidate.rung.name == "a2"
     counts = {entry.candidate.rung.name: len(entry.values) for entry in measured}
@@ -202,16 +176,19 @@ def test_smaller_rungs_that_are_as_good_get_their_seeds_past_those_that_are_not(
 
 def test_contenders_are_no_larger_than_the_choice_and_near_the_best_on_shared_seeds() -> None:
     hard, soft = (replace(DEFAULT, temperature=temperature) for temperature in (1.0, 20.0))
-    raised = [_measured("d", 4, 0.70, 0.70, 0.50), _measured("c", 3, 0.70, 0.69, 0.49)]
+    raised = [made_measured("d", 4, 0.70, 0.70, 0.50), made_measured("c", 3, 0.70, 0.69, 0.49)]
     assert choose(raised) == raised[0]
-    near = [_measured("d", 4, 0.698, 0.702, setting=hard), _measured("d", 4, 0.696, 0.702, setting=soft)]
-    small = _measured("a", 1, 0.690, 0.702)  # 0.4 points behind on two seeds, ahead of all three
+    near = [
+        made_measured("d", 4, 0.698, 0.702, setting=hard),
+        made_measured("d", 4, 0.696, 0.702, setting=soft),
+    ]
+    small = made_measured("a", 1, 0.690, 0.702)  # 0.4 points behind on two seeds, ahead of all three
     entries = [
         *raised,
         *near,
         small,
-        _measured("b", 2, 0.690, 0.698),  # 0.6
-        _measured("e", 5, 0.70, 0.70),  # as good, and larger
+        made_measured("b", 2, 0.690, 0.698),  # 0.6
+        made_measured("e", 5, 0.70, 0.70),  # as good, and larger
     ]
     # the leader's own settings leave room for smaller rungs
     assert contenders(entries, raised, 2) == [near[0].candidate, small.candidate]
@@ -221,43 +198,43 @@ def test_contenders_are_no_larger_than_the_choice_and_near_the_best_on_shared_se
 def test_finalists_are_of_different_rungs_first() -> None:
     other = Setting(length=0.5, shift=0.0, temperature=4.0, logit_scale=1.0)
     entries = [
-        _measured("a", 1, 0.9),
-        _measured("a", 1, 0.8, setting=other),
-        _measured("b", 2, 0.1),
+        made_measured("a", 1, 0.9),
+        made_measured("a", 1, 0.8, setting=other),
+        made_measured("b", 2, 0.1),
     ]
     assert [entry.candidate.rung.name for entry in finalists(entries, 2)] == ["a", "b"]
     assert [entry.mean for entry in finalists(entries, 3)] == [0.9, 0.1, 0.8]
 
 
 def test_the_choice_is_the_smallest_within_one_standard_error() -> None:
-    top = _measured("big", 9, 0.80, 0.82, 0.81, 0.83, 0.79)
-    close = _measured("mid", 5, 0.79, 0.83, 0.80, 0.83, 0.79)  # behind by 0.002 +- 0.004
-    behind = _measured("tiny", 1, 0.78, 0.80, 0.79, 0.81, 0.77)  # behind by 0.02 without spread
+    top = made_measured("big", 9, 0.80, 0.82, 0.81, 0.83, 0.79)
+    close = made_measured("mid", 5, 0.79, 0.83, 0.80, 0.83, 0.79)  # behind by 0.002 +- 0.004
+    behind = made_measured("tiny", 1, 0.78, 0.80, 0.79, 0.81, 0.77)  # behind by 0.02 without spread
     assert choose([top, close, behind]) is close
     assert choose([top, behind]) is top
 
 
 def test_a_smaller_one_loses_half_a_point_at_most_however_large_the_error() -> None:
-    top = _measured("big", 9, 0.70, 0.90, 0.80)
-    half = _measured("mid", 5, 0.75, 0.84, 0.796)  # behind by 0.0047 +- 0.032
-    more = _measured("tiny", 1, 0.75, 0.84, 0.794)  # behind by 0.0053 +- 0.032
+    top = made_measured("big", 9, 0.70, 0.90, 0.80)
+    half = made_measured("mid", 5, 0.75, 0.84, 0.796)  # behind by 0.0047 +- 0.032
+    more = made_measured("tiny", 1, 0.75, 0.84, 0.794)  # behind by 0.0053 +- 0.032
     assert choose([top, half, more]) is half
     assert choose([top, more]) is top
 
 
 def test_of_one_capacity_the_best_setting_is_chosen() -> None:
     settings = [Setting(length=1.0, shift=0.0, temperature=t, logit_scale=1.0) for t in (1.0, 4.0)]
-    worse = _measured("a", 1, 0.50, 0.60, 0.55, setting=settings[0])
-    better = _measured("a", 1, 0.51, 0.60, 0.56, setting=settings[1])
+    worse = made_measured("a", 1, 0.50, 0.60, 0.55, setting=settings[0])
+    better = made_measured("a", 1, 0.51, 0.60, 0.56, setting=settings[1])
     assert choose([worse, better]) is better
 
 
 def test_equal_means_prefer_the_smaller() -> None:
-    assert best([_measured("b", 2, 0.5), _measured("a", 1, 0.5)], 1)[0].candidate.rung.name == "a"
+    assert best([made_measured("b", 2, 0.5), made_measured("a", 1, 0.5)], 1)[0].candidate.rung.name == "a"
 
 
 def test_the_standard_error_has_ddof_one() -> None:
-    assert _measured("a", 1, 0.1, 0.3).stderr == pytest.approx(0.1)
+    assert made_measured("a", 1, 0.1, 0.3).stderr == pytest.approx(0.1)
 
 
 def _variants(max_bytes: int = 100, bits: tuple[int, ...] = (8, 4, 2), wider: int = 0) -> Variants:
@@ -291,7 +268,7 @@ def _chosen(loss: dict[int, float], gain: dict[int, float], variants: Variants) 
         noise = [0.0, 0.02, -0.01, 0.03, -0.02][seed] * (1 if rung.bits == 8 else 0.9)
         return 0.6 - loss.get(rung.bits, 0.0) + gain.get(rung.num_members, 0.0) + wide + noise
 
-    measured, chosen = search([[_chain("a", 8)]], [DEFAULT], score, BUDGET, variants)
+    measured, chosen = search([[made_chain("a", 8)]], [DEFAULT], score, BUDGET, variants)
     return [entry.candidate.rung for entry in measured], measured[chosen].candidate.rung
 
 
@@ -343,7 +320,7 @@ def test_a_number_of_members_between_two_is_measured_before_it_is_chosen() -> No
         return 0.5 + {1: 0.0, 2: 0.1, 3: 0.13, 4: 0.14}[count] + (unsure[seed] if count == 4 else 0.0)
 
     measured, chosen = search(
-        [[_chain("a", 800)]], [DEFAULT], score, BUDGET, _variants(max_bytes=3200, bits=(8,))
+        [[made_chain("a", 800)]], [DEFAULT], score, BUDGET, _variants(max_bytes=3200, bits=(8,))
     )
     assert sorted(entry.candidate.rung.num_members for entry in measured) == [1, 2, 3, 4]
     assert all(len(entry.values) == 5 for entry in measured)
@@ -352,12 +329,12 @@ def test_a_number_of_members_between_two_is_measured_before_it_is_chosen() -> No
 
 def test_without_variants_a_rung_stays_as_it_is() -> None:
     score = Scores({"a1": 0.5})
-    measured, chosen = search([[_chain("a", 1)]], [DEFAULT], score, BUDGET)
-    assert measured[chosen].candidate.rung == replace(_rung("a1", 1), bits=8, num_members=1)
+    measured, chosen = search([[made_chain("a", 1)]], [DEFAULT], score, BUDGET)
+    assert measured[chosen].candidate.rung == replace(made_rung("a1", 1), bits=8, num_members=1)
 
 
 def test_candidates_have_texts_of_their_own() -> None:
-    rung = _rung("a", 1)
+    rung = made_rung("a", 1)
     others = [replace(rung, bits=4), replace(rung, num_members=2), rung]
     settings = [
         DEFAULT,
@@ -369,50 +346,3 @@ def test_candidates_have_texts_of_their_own() -> None:
     texts = {str(Candidate(rung=r, setting=s)) for r in others for s in settings}
     assert len(texts) == 15
     assert str(Candidate(rung=rung, setting=DEFAULT)) == "a-b8-m1@1-s0-t4-x1"
-
-
-def _offsets(lost: dict[str, float]) -> Offsets:
-    """lost: by rung, what its students lack as they are; offsets of that size are asked for."""
-
-    def applied(choice: Measured) -> Candidate:
-        setting = replace(choice.candidate.setting, offsets=(lost[choice.candidate.rung.name],))
-        return replace(choice.candidate, setting=setting)
-
-    def plain(entry: Measured) -> Measured:
-        return replace(entry, values=tuple(value - lost[entry.candidate.rung.name] for value in entry.values))
-
-    return Offsets(applied=applied, plain=plain)
-
-
-@pytest.mark.parametrize(("bonus", "chosen_offsets"), [(-0.03, (0.0625,)), (-0.09, ()), (-0.0625, ())])
-def test_class_offsets_are_chosen_where_they_gain(bonus: float, chosen_offsets: tuple[float, ...]) -> None:
-    """Against what students reach without any, not against the corrected scores that chose: 0.0625 less here."""
-    score = Scores({"a1": 0.4, "a2": 0.6}, {replace(DEFAULT, offsets=(0.0625,)): bonus})
-    offsets = _offsets({"a1": 0.0, "a2": 0.0625})
-    measured, chosen = search([[_chain("a", 1, 2)]], [DEFAULT], score, BUDGET, offsets=offsets)
-    assert measured[chosen].candidate.rung.name == "a2"
-    assert measured[chosen].candidate.setting.offsets == chosen_offsets
-    tried = [entry for entry in measured if entry.candidate.setting.offsets]
-    assert [(entry.candidate.rung.name, len(entry.values)) for entry in tried] == [("a2", 5)]
-
-
-def test_without_offsets_that_is_chosen_which_is_best_without_them() -> None:
-    """a2 leads by corrected scores, a1 as it is."""
-    score = Scores({"a1": 0.5, "a2": 0.6}, {replace(DEFAULT, offsets=(0.25,)): -0.25})
-    offsets = _offsets({"a1": 0.0, "a2": 0.25})
-    measured, chosen = search([[_chain("a", 1, 2)]], [DEFAULT], score, BUDGET, offsets=offsets)
-    assert str(measured[chosen].candidate) == "a1-b8-m1@1-s0-t4-x1"
-    assert measured[chosen].mean == pytest.approx(0.504)
-
-
-@pytest.mark.parametrize(
-    ("values", "gains"), [((0.25, 0, 0, 0, -0.125), False), ((0.25, 0.25, 0, 0, 0), True)]
-)
-def test_class_offsets_have_to_gain_more_than_chance(values: tuple[float, ...], gains: bool) -> None:
-    def score(candidate: Candidate, seed: int) -> float:
-        return 0.5 + (values[seed] if candidate.setting.offsets else 0.0)
-
-    offsets = _offsets({"a1": 0.0})
-    offsets = replace(offsets, applied=lambda choice: replace(choice.candidate, setting=OFFSET))
-    measured, chosen = search([[_chain("a", 1)]], [DEFAULT], score, BUDGET, offsets=offsets)
-    assert bool(measured[chosen].candidate.setting.offsets) == gains

@@ -85,8 +85,9 @@ def search(
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
-    8. Class offsets: measure the choice with them, and choose that if it gains more than one standard error over what
-       4. would choose, among all that were raised, by what their proxies reach without any.
+    8. Class offsets: measure the choice with them, beside what 4. would choose, among all that were raised, by what
+       their proxies reach without any. With them it is chosen if it gains more than one standard error or, being of
+       less capacity, is within one standard error and half a point.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -162,7 +163,8 @@ def _with_offsets(
     corrected = measure(offsets.applied(chosen))
     plain = choose([offsets.plain(entry) for entry in raised])
     gains = _behind(corrected, plain)
-    if statistics.fmean(gains) > standard_error(gains):
+    gaining = statistics.fmean(gains) > standard_error(gains)
+    if gaining or (_capacity(corrected) < _capacity(plain) and _within(plain, corrected)):
         return corrected
     return next(entry for entry in raised if entry.candidate == plain.candidate)
 

@@ -1,0 +1,37 @@
+"""Made-up rungs and scores for the tests of the search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting
+from flashdd.labels.flash.capacity import SearchBudget
+
+DEFAULT = Setting(length=1.0, shift=0.0, temperature=4.0, logit_scale=1.0)
+OFFSET = replace(DEFAULT, offsets=(1.0, -1.0))
+BUDGET = SearchBudget(seeds=2, finalists=2, finalist_seeds=5, patience=2)
+
+
+def made_rung(name: str, size: int) -> Rung:
+    return Rung(name=name, params=size, bytes=size, macs=size)
+
+
+def made_chain(name: str, *sizes: int) -> list[Rung]:
+    return [made_rung(f"{name}{size}", size) for size in sizes]
+
+
+class Scores:
+    """value[rung], plus a bonus by setting, plus noise by seed that is shared by all candidates."""
+
+    def __init__(self, values: dict[str, float], bonus: dict[Setting, float] | None = None) -> None:
+        self.values, self.bonus = values, bonus or {}
+        self.calls: list[tuple[str, Setting, int]] = []
+
+    def __call__(self, candidate: Candidate, seed: int) -> float:
+        self.calls.append((candidate.rung.name, candidate.setting, seed))
+        noise = [0.0, 0.02, -0.01, 0.03, -0.02][seed]
+        return self.values[candidate.rung.name] + self.bonus.get(candidate.setting, 0.0) + noise
+
+
+def made_measured(name: str, size: int, *values: float, setting: Setting = DEFAULT) -> Measured:
+    return Measured(candidate=Candidate(rung=made_rung(name, size), setting=setting), values=values)
