@@ -23,7 +23,7 @@ def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
     logits: a student's, (N, C), of real training images; classes: int64 (N,), theirs. Multinomial likelihood over b and
     the scale a > 0, with a normal prior on b as wide as the logits' own spread, which bounds it where a class is rare.
     The spread is the median distance from 0, and logits beyond `_FARTHEST` of it are cut: few wild ones decide nothing.
-    Of logits that are not finite, or mostly alike: zeros.
+    Of logits that are not finite, or mostly alike, or to which the search finds no better offsets than none: zeros.
     """
     scores = logits.double()
     scores = scores - scores.mean(1, keepdim=True)  # softmax does not see it
@@ -36,13 +36,19 @@ def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
     optimizer = torch.optim.LBFGS([offsets, log_scale], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimizer.zero_grad()
         prior = offsets.square().sum() / (2 * len(scores))
-        value = F.cross_entropy(log_scale.exp() * (scores + offsets), classes) + prior
+        return F.cross_entropy(log_scale.exp() * (scores + offsets), classes) + prior
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        without = loss().detach()
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    if not loss() <= without:  # where logits say nothing of classes the search may run away
+        return torch.zeros_like(offsets).detach()
     found = spread * offsets.detach()
     return found - found.mean()
