@@ -16,6 +16,8 @@ from flashdd.pipeline.offsets import Unfitted, fitted_offsets
 from flashdd.pipeline.schemes import by_labeler
 
 _OWN = "The labeler on {}: it has the class offsets of the images that it was made for"
+_BESIDE = ", and beside them those that students of these ask for."
+_NOTHING_BESIDE = "; what students of these ask for beside them gains nothing."
 
 
 def suited_labeler(
@@ -44,12 +46,7 @@ def suited_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if by_labeler(row["scheme"]) and "class_offsets" in row:
             kept = row["class_offsets"]["offsets"]
-            beside = (
-                ", and beside them those that students of these ask for."
-                if kept
-                else ("; what students of these ask for beside them gains nothing.")
-            )
-            notes.append(_OWN.format(row["images"]) + beside)
+            notes.append(_OWN.format(row["images"]) + (_BESIDE if kept else _NOTHING_BESIDE))
     return list(dict.fromkeys(notes))
 
 
