@@ -173,7 +173,10 @@ def test_random_images_get_offsets_of_their_own(shifted: tuple[Path, Record]) ->
     ((folder, fitted),) = _stages(out, "offsets")
     assert fitted["inputs"]["labeler"] == sha256_file(out / "artifact" / "labeler.safetensors")
     assert fitted["inputs"]["images"] != artifact.image_set.content_hash
-    asked = [read_json(path)["offsets"] for path in (folder / "tasks").glob("labeler-random-seed*.json")]
+    asked = [
+        read_json(path)["offsets"]
+        for path in (folder / "tasks").glob("labeler-random-without-offsets-seed*.json")
+    ]
     assert len(asked) == 3
     offsets = fitted["record"]["offsets"]
     assert offsets == pytest.approx(torch.tensor(asked).mean(0).tolist(), abs=1e-3)
@@ -193,7 +196,7 @@ def test_the_record_and_the_card_say_so(shifted: tuple[Path, Record]) -> None:
     assert other.class_offsets is not None
     assert len(other.class_offsets.offsets) == 3
     assert record.seconds["offsets"] == other.class_offsets.seconds > 0
-    (note,) = [note for note in record.notes if note.startswith("The labeler on random: it has")]
+    (note,) = [note for note in record.notes if note.startswith("The labeler on random: beside")]
     assert note in (out / "artifact" / "README.md").read_text()
 
 

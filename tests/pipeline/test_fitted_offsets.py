@@ -20,7 +20,7 @@ from flashdd.data.sources import check_source
 from flashdd.data.views import ViewMaker
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.table import Labels
-from flashdd.pipeline import compare as compare_module
+from flashdd.pipeline import material as material_module
 from flashdd.pipeline import offsets as offsets_module
 from flashdd.pipeline import suited as suited_module
 from flashdd.pipeline.compare import compare
@@ -34,7 +34,7 @@ from flashdd.pipeline.proxies import Proxy
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
 from flashdd.pipeline.subject import open_subject
-from flashdd.pipeline.suited import suited_labeler, suited_notes
+from flashdd.pipeline.suited import offset_notes, suited_labeler
 
 OFFSETS = (0.5, -0.75, 0.25)
 Opened = tuple[Context, RealDataset, ImageSet, Shipped]
@@ -92,9 +92,14 @@ def test_offsets_that_gain_no_more_than_a_standard_error_are_left_out(
     assert ours.class_offsets["offsets"] == []
     assert ours.class_offsets["gain"] == pytest.approx(sum(gains) / 3)
     assert ours.class_offsets["gain_stderr"] == pytest.approx(standard_error(gains))
-    assert suited_notes([{"scheme": "labeler", "images": "other", **ours.facts}]) == [
-        "The labeler on other: it has the class offsets of the images that it was made for; what students of these "
-        "ask for beside them gains nothing."
+    told = f"{100 * sum(gains) / 3:+.1f} ± {100 * standard_error(gains):.1f} points"
+    assert offset_notes([{"scheme": "labeler", "images": "other", **ours.facts}]) == [
+        "The labeler on other: it has the class offsets of the images that it was made for; others, fitted to these, "
+        f"bring proxy students {told}, no more than chance, and are left out."
+    ]
+    assert offset_notes([{"scheme": "conv-3-w8@b8-o3", "images": "other", "ipc": 5, **ours.facts}]) == [
+        f"conv-3-w8@b8-o3 on other, IPC 5: class offsets bring proxy students {told}, no more than chance, and are "
+        "left out."
     ]
 
 
@@ -162,7 +167,7 @@ def test_a_named_network_that_gains_nothing_is_the_one_without(
 def _offset_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every artifact's labeler has class offsets, and other images ask for `OFFSETS`."""
     facts = {"offsets": list(OFFSETS), "gain": 0.1, "gain_stderr": 0.05, "n": 3, "seconds": 1.0}
-    monkeypatch.setattr(compare_module, "has_class_offsets", lambda provenance: True)
+    monkeypatch.setattr(material_module, "has_class_offsets", lambda provenance: True)
     monkeypatch.setattr(suited_module, "fitted_offsets", lambda *args: facts)
 
 
@@ -194,9 +199,10 @@ def test_a_comparison_suits_the_labeler_to_other_images(
         other = told[scheme, "random"]
         assert other is not None
         assert other.offsets == OFFSETS
+    assert all(row.network is not None and row.network.class_offsets for row in made.rows)
     assert [note for note in made.notes if note.startswith("The labeler on")] == [
-        "The labeler on random: it has the class offsets of the images that it was made for, and beside them those "
-        "that students of these ask for."
+        "The labeler on random, IPC 2: beside the class offsets of the images that it was made for it has others, "
+        "fitted to these, which bring proxy students +10.0 ± 5.0 points."
     ]
 
 
@@ -207,7 +213,8 @@ def test_a_comparison_may_leave_class_offsets_as_they_are(
     made, _ = _compared(finished, tmp_path / "out", compare__schemes=["labeler"], search__class_offsets=False)
     assert all(row.class_offsets is None for row in made.rows)
     assert [note for note in made.notes if note.startswith("The labeler on")] == [
-        "The labeler on random: it has the class offsets of the images that it was made for (search.class_offsets)."
+        "The labeler on random, IPC 2: it has the class offsets of the images that it was made for, and none of these "
+        "(search.class_offsets)."
     ]
 
 
@@ -226,7 +233,7 @@ def test_a_plan_counts_the_proxies_of_random_images() -> None:
         stages = _stages(resolve(config, check_source(source_options(config))))
         return [text for name, text in stages if name == "offsets"]
 
-    assert planned() == ["of a labeler that has them on random images: up to 6 proxy students"]
+    assert planned() == ["for random images, if the labeler has any: up to 6 proxy students"]
     assert planned(images__method="random") == []
     assert planned(search__class_offsets=False) == []
 

@@ -186,7 +186,7 @@ class SearchSection(Section):
     finalists: int = Field(default=4, ge=1)
     """rungs whose settings are varied; so many candidates get `finalist_seeds`, and up to so many contenders"""
     finalist_seeds: int = Field(default=5, ge=2)
-    """proxy students of each of these"""
+    """proxy students of each of these, and of every trial of class offsets"""
     patience: int = Field(default=2, ge=1)
     """a chain is climbed until so many rungs in a row bring no gain"""
     class_offsets: bool = True

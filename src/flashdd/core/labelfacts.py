@@ -69,6 +69,7 @@ class LabelNetwork(Facts):
     shift: Fraction | None = None  # share of its side by which an image moved at most in it; as epochs
     logit_scale: Ratio | None = None  # as name
     offsets: tuple[float, ...] | None = None  # of the full teacher's labels, one per class
+    class_offsets: bool | None = None  # true of a labeler that has some in its file
     bits: Positive | None = None  # of a packed labeler's weights; absent for float32 networks
     num_members: Positive | None = None  # as bits
     entropy: Amount | None = None  # mean over all labels, nats; absent where labels are made at every step

@@ -28,7 +28,7 @@ from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.distill import images_stage, images_teacher, learned_labels, open_images
 from flashdd.pipeline.material import Material, Shipped, shipped_labeler, student_statistics
-from flashdd.pipeline.package import has_class_offsets, image_settings
+from flashdd.pipeline.package import image_settings
 from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.realrows import REAL, real_rows
 from flashdd.pipeline.record import at_chance, caveats, data_facts, plain, resolved_config, teachers_own
@@ -40,7 +40,7 @@ from flashdd.pipeline.setup import FOREIGN, Setup, resolve, source_options
 from flashdd.pipeline.ship import comparison_ship
 from flashdd.pipeline.speed import row_times
 from flashdd.pipeline.start import source_commit, started
-from flashdd.pipeline.suited import suited_labeler, suited_notes, unsuited_note
+from flashdd.pipeline.suited import offset_notes, suited_labeler, unsuited_note
 from flashdd.report.comparison import comparison_document, comparison_page
 
 _REMEDY = (
@@ -128,12 +128,12 @@ def _scheme_rows(
         if row is None:
             notes.append(_not_made(scheme, entry, shown))
             continue
-        if by_labeler(scheme) and entry.foreign_offsets and entry.material.suited is None:
-            notes.append(unsuited_note(entry.name))
         made = train_row(shown, data, row, entry.material.statistics)
         network = {} if row.network is None else {"network": row.network()}
         rows.append({"ipc": entry.ipc, **_kept(made), **network, **row_times(shown, row)})
-    notes += [note for note in map(replay_note, rows) if note is not None] + suited_notes(rows)
+        if by_labeler(scheme) and entry.foreign_offsets and entry.material.suited is None:
+            notes.append(unsuited_note(rows[-1]))
+    notes += [note for note in map(replay_note, rows) if note is not None] + offset_notes(rows)
     return rows, list(dict.fromkeys(notes))  # students and protocols may share them
 
 
@@ -192,8 +192,8 @@ class _Set:
     @property
     def foreign_offsets(self) -> bool:
         """Whether the labeler has class offsets of other images than these."""
-        held = self.held
-        if held is None or not has_class_offsets(held.provenance):
+        held, shipped = self.held, self.shipped
+        if held is None or shipped is None or not shipped.has_offsets:
             return False
         return self.images.content_hash != held.image_set.content_hash
 

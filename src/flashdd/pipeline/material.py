@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from flashdd.artifact.format import read_manifest
 from flashdd.artifact.read import open_labeler
 from flashdd.core.files import sha256_file
 from flashdd.core.stages import StageWork
@@ -18,6 +19,7 @@ from flashdd.labels.flash.candidates import Course, Setting
 from flashdd.labels.flash.labeler import Labeler, rounded_statistics
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.package import has_class_offsets
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult
 from flashdd.training.evaluate import evaluate
@@ -30,12 +32,14 @@ LABELER_FILE = "labeler.safetensors"
 class Shipped:
     """A labeler as it lies in the folder of an artifact, or would with other class offsets.
 
-    sha256: of its file. class_offsets: facts of those that it got for other images than its own.
+    sha256: of its file. has_offsets: whether it has class offsets of the images that it was made for, as far as the
+    artifact says. class_offsets: facts of those that it was tried with for other images.
     """
 
     labeler: Labeler
     bytes: int
     sha256: str
+    has_offsets: bool = False
     class_offsets: dict[str, Any] | None = None
 
     @property
@@ -52,7 +56,12 @@ class Shipped:
 def shipped_labeler(folder: Path) -> Shipped:
     """The labeler of the artifact in `folder`; raises ArtifactError."""
     path = folder / LABELER_FILE
-    return Shipped(labeler=open_labeler(folder, None), bytes=path.stat().st_size, sha256=sha256_file(path))
+    return Shipped(
+        labeler=open_labeler(folder, None),
+        bytes=path.stat().st_size,
+        sha256=sha256_file(path),
+        has_offsets=has_class_offsets(read_manifest(folder).provenance),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,4 +145,5 @@ def labeler_facts(context: Context, data: RealDataset, shipped: Shipped) -> dict
         "accuracy": stage.record["test"],
         "val_accuracy": stage.record["val"],
         "temperature": labeler.temperature,
+        **({"class_offsets": True} if shipped.has_offsets else {}),
     }

@@ -225,7 +225,7 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
         scheme, setup, logits, temperature=wanted.temperature, entropy=wanted.entropy
     )
     unfitted = Unfitted(
-        name=scheme[:LONGEST_NAME],
+        name=f"{scheme}-{method}"[:LONGEST_NAME],
         labels=lambda: labels,
         temperature=temperature,
         logit_scale=wanted.logit_scale,

@@ -46,7 +46,7 @@ def fitted_offsets(
         labels = cache(unfitted.labels)
 
         def proxy(offsets: tuple[float, ...], seed: int) -> Proxy:
-            name = f"{unfitted.name}-offsets" if offsets else unfitted.name
+            name = f"{unfitted.name}-{'with' if offsets else 'without'}-offsets"
 
             def train() -> dict[str, Any]:
                 source = labels().source(

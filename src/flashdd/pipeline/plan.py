@@ -104,7 +104,7 @@ def _offsets(setup: Setup) -> list[tuple[str, str]]:
     if not setup.config.search.class_offsets or setup.method == "random":
         return []
     most = 2 * _with_offsets(setup)
-    return [("offsets", f"of a labeler that has them on random images: up to {most} proxy students")]
+    return [("offsets", f"for random images, if the labeler has any: up to {most} proxy students")]
 
 
 def _with_offsets(setup: Setup) -> int:

@@ -82,7 +82,7 @@ def train_proxy(
         rows = offset_rows(len(data.train.labels), data.num_classes)
         offsets = fit_offsets(logits_of(student, data.train.images[rows]), data.train.labels[rows])
         proxy = replace(proxy, corrected=_share(logits + offsets, classes), offsets=tuple(offsets.tolist()))
-        told += f", {percent_text(proxy.score)} % with class offsets"
+        told += f", {percent_text(proxy.score)} % corrected by class offsets of its own"
     context.progress.finish(told)
     return proxy
 

@@ -21,7 +21,7 @@ from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
 from flashdd.pipeline.search import SearchResult, unimitated
 from flashdd.pipeline.setup import Setup
 from flashdd.pipeline.storedrows import BY_LABELER
-from flashdd.pipeline.suited import suited_notes
+from flashdd.pipeline.suited import offset_notes
 from flashdd.report.text import percent_text
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
@@ -243,7 +243,7 @@ def _notes(
     context: Context, data: RealDataset, image_stage: StageResult, rows: list[dict[str, Any]]
 ) -> list[str]:
     notes = [f"Images made elsewhere: {note}." for note in image_stage.record.get("notes", [])]
-    notes += suited_notes(rows)
+    notes += offset_notes(rows)
     schemes = {row["scheme"] for row in rows}
     if not context.setup.protocol.views.replayable:
         return [*notes, "No stored labels: the views cannot be replayed.", *caveats(context, data, schemes)]

@@ -75,7 +75,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     others = {}
     if setup.method != "random":
         others["random"] = open_images(images_stage(context, data, teacher, "random"))
-    beside = [_beside(context, material, name, its, capacity) for name, its in others.items()]
+    beside = [_beside(context, material, name, its) for name, its in others.items()]
     students = student_rows(context, material, beside)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
     throughput = throughput_stage(context, content.labeler, artifact.record["labeler_sha256"])
@@ -105,16 +105,12 @@ def _run(context: Context, data: RealDataset) -> Record:
     return record
 
 
-def _beside(
-    context: Context, material: Material, method: str, images: ImageSet, capacity: SearchResult
-) -> Material:
+def _beside(context: Context, material: Material, method: str, images: ImageSet) -> Material:
     """What the row of other images with the same labeler is made of."""
     shipped = material.shipped
     assert shipped is not None, "a run has made one"
-    suited = None
-    if capacity.choice.setting.offsets:
-        suited = cache(partial(suited_labeler, context, material.data, images, shipped, method))
-    return replace(material, images=images, method=method, suited=suited)
+    suited = cache(partial(suited_labeler, context, material.data, images, shipped, method))
+    return replace(material, images=images, method=method, suited=suited if shipped.has_offsets else None)
 
 
 def _make_way(context: Context, data: RealDataset) -> None:

@@ -166,16 +166,17 @@ def _groups(rows: Sequence[ComparedRow]) -> list[list[ComparedRow]]:
 
 
 def _network(row: ComparedRow) -> str:
-    """Whose labels they are: "convnet-3-w64, 8 epochs, moved 12.5 %, T = 4"; a scheme that names its network says it
-    already."""
+    """Whose labels they are: "convnet-3-w64, 8 epochs, moved 12.5 %, T = 4", "conv-3-w8 of 4 bits, T = 4, class
+    offsets"; a scheme that names its network says it already."""
     network = row.network
     if network is None or network.name is None:
         return "-"
+    bits = "" if network.bits in (None, 8) else f" of {network.bits} bits"
     training = "" if network.epochs is None else f", {counted(network.epochs, 'epoch')}"
     training += "" if network.shift is None else f", moved {100 * network.shift:.3g} %"
     scale = "" if network.logit_scale in (None, 1.0) else f", logits x {network.logit_scale:g}"
-    offsets = ", class offsets" if network.offsets else ""
-    return f"{network.name}{training}, T = {network.temperature:g}{scale}{offsets}"
+    offsets = ", class offsets" if network.offsets or network.class_offsets else ""
+    return f"{network.name}{bits}{training}, T = {network.temperature:g}{scale}{offsets}"
 
 
 def _entropy(row: ComparedRow) -> str:

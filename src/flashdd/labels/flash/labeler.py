@@ -185,7 +185,8 @@ class Labeler(nn.Module):
 
         mean, std: of pixels in [0, 1], a number per channel, deviations above 0; UsageError for others. The module
         gives logits; with its attribute `temperature`, softmax(logits / temperature) are the labels. It refuses images
-        of another shape (C, H, W) than the labeler's.
+        of another shape (C, H, W) than the labeler's. Class offsets, where the labeler has any, are those of the images
+        that it was made for.
         """
         channels = self.shape[0]
         if len(mean) != channels or len(std) != channels:
