@@ -103,6 +103,13 @@ def test_offsets_that_gain_no_more_than_a_standard_error_are_left_out(
     ]
 
 
+def test_a_long_name_of_images_is_no_matter(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, data, images, shipped = opened
+    _proxies(monkeypatch, [0.1, 0.2, 0.1], [OFFSETS] * 3)
+    ours = suited_labeler(context, data, images, shipped, 250 * "a" + "/b.pt")
+    assert ours.sha256 != shipped.sha256
+
+
 def test_whatever_labels_depend_on_makes_them_fitted_anew(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

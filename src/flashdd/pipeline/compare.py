@@ -189,7 +189,7 @@ class _Set:
     def images(self) -> ImageSet:
         return self.held.image_set if self.held and self.in_artifact else open_images(self.made)
 
-    @property
+    @cached_property
     def foreign_offsets(self) -> bool:
         """Whether the labeler has class offsets of other images than these."""
         held, shipped = self.held, self.shipped

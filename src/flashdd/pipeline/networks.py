@@ -41,7 +41,7 @@ from flashdd.pipeline.labels import labels_stage
 from flashdd.pipeline.members import Design, Made, TutorDesign, labeler_stage, member_spec
 from flashdd.pipeline.offsets import Unfitted, fitted_offsets
 from flashdd.pipeline.real import Network, network_stage
-from flashdd.pipeline.rows import LONGEST_NAME, Opened, Row
+from flashdd.pipeline.rows import Opened, Row
 from flashdd.pipeline.setup import Setup
 
 _DIALS = (
@@ -225,7 +225,7 @@ def network_row(context: Context, data: RealDataset, images: ImageSet, method: s
         scheme, setup, logits, temperature=wanted.temperature, entropy=wanted.entropy
     )
     unfitted = Unfitted(
-        name=f"{scheme}-{method}"[:LONGEST_NAME],
+        name=f"{scheme}-{method}",
         labels=lambda: labels,
         temperature=temperature,
         logit_scale=wanted.logit_scale,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from flashdd.core.files import file_name
 from flashdd.core.stages import StageWork
 from flashdd.core.stats import standard_error
 from flashdd.data.dataset import RealDataset
@@ -16,6 +17,7 @@ from flashdd.labels.table import Labels
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import TABLE_REVISION
 from flashdd.pipeline.proxies import Proxy, ProxyJob, mean_offsets, proxy_key, train_proxy
+from flashdd.pipeline.rows import LONGEST_NAME
 
 _REVISION = 1
 _NAME = "offsets"
@@ -46,7 +48,7 @@ def fitted_offsets(
         labels = cache(unfitted.labels)
 
         def proxy(offsets: tuple[float, ...], seed: int) -> Proxy:
-            name = f"{unfitted.name}-{'with' if offsets else 'without'}-offsets"
+            name = f"{file_name(unfitted.name)[:LONGEST_NAME]}-{'with' if offsets else 'without'}-offsets"
 
             def train() -> dict[str, Any]:
                 source = labels().source(
