@@ -82,3 +82,11 @@ def test_values_cannot_break_tables_or_start_html(tmp_path: Path) -> None:
     assert "| data | a\\|b # c &lt;script> |" in text
     assert '| list | [1, "x"] |' in text
     assert '| nested | {"a": null} |' in text
+
+
+@pytest.mark.parametrize(
+    ("training", "said"), [({"class_offsets": True}, 1), ({"epochs": 4}, 0), ({"class_offsets": "yes"}, 0)]
+)
+def test_class_offsets_are_explained(tmp_path: Path, training: dict[str, Any], said: int) -> None:
+    folder = make_artifact(tmp_path / "artifact", provenance={"labeler_training": training})
+    assert (folder / CARD).read_text(encoding="utf-8").count("The labeler has class offsets: ") == said

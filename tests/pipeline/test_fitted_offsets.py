@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny import Listening, tiny_config
 
+from flashdd.artifact.format import has_class_offsets
 from flashdd.artifact.read import load
 from flashdd.core.record import Comparison, Record
 from flashdd.core.stats import standard_error
@@ -28,7 +29,6 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.material import Shipped, shipped_labeler
 from flashdd.pipeline.networks import network_row
 from flashdd.pipeline.offsets import Unfitted, fitted_offsets
-from flashdd.pipeline.package import has_class_offsets
 from flashdd.pipeline.plan import _stages
 from flashdd.pipeline.proxies import Proxy
 from flashdd.pipeline.setup import resolve, source_options

@@ -6,12 +6,16 @@ import json
 import re
 from typing import Any
 
-from flashdd.artifact.format import IMAGES, LABELER, MANIFEST, Manifest
+from flashdd.artifact.format import IMAGES, LABELER, MANIFEST, Manifest, has_class_offsets
 from flashdd.labels.flash.pack import Labeler
 from flashdd.training.protocols import protocol_from_json
 
 # Characters that YAML 1.1 does not print, or takes for line breaks, and that JSON leaves as they are.
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_OFFSETS = (
+    "The labeler has class offsets: numbers added to its logits, one per class, that undo which classes students of "
+    "these images neglect and favor under this protocol. On other images, also as a teacher, they may mislead."
+)
 _SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
 
 
@@ -88,7 +92,8 @@ def _contents(manifest: Manifest, labeler: Labeler) -> str:
     }
     rows = [[f"`{name}`", manifest.files[name].num_bytes, text] for name, text in what.items()]
     rows.append([f"`{MANIFEST}`", "", "format, views, protocol, class names, hashes, figures, provenance"])
-    return _table(["file", "bytes", "what"], rows)
+    table = _table(["file", "bytes", "what"], rows)
+    return f"{table}\n\n{_OFFSETS}" if has_class_offsets(manifest.provenance) else table
 
 
 def _accuracy(figures: dict[str, Any]) -> str:

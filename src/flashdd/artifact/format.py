@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -68,6 +68,12 @@ class Manifest:
     protocol: dict[str, Any]
     provenance: dict[str, Any]
     figures: dict[str, Any]
+
+
+def has_class_offsets(provenance: Mapping[str, Any]) -> bool:
+    """Whether the labeler of an artifact has class offsets, as far as the artifact says."""
+    training = provenance.get("labeler_training")
+    return isinstance(training, dict) and training.get("class_offsets") is True
 
 
 # ---------------------------------------------------------------------------------------------- writing

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flashdd.artifact.format import read_manifest
+from flashdd.artifact.format import has_class_offsets, read_manifest
 from flashdd.artifact.read import open_labeler
 from flashdd.core.files import sha256_file
 from flashdd.core.stages import StageWork
@@ -19,7 +19,6 @@ from flashdd.labels.flash.candidates import Course, Setting
 from flashdd.labels.flash.labeler import Labeler, rounded_statistics
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.package import has_class_offsets
 from flashdd.pipeline.real import Network
 from flashdd.pipeline.search import SearchResult
 from flashdd.training.evaluate import evaluate

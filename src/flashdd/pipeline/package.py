@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,12 +125,6 @@ def _training(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
         **({"class_offsets": True} if setting.offsets else {}),
         **tutor_facts(setup, capacity),
     }
-
-
-def has_class_offsets(provenance: Mapping[str, Any]) -> bool:
-    """Whether the labeler of an artifact has class offsets, as far as the artifact says."""
-    training = provenance.get("labeler_training")
-    return isinstance(training, dict) and training.get("class_offsets") is True
 
 
 def tutor_facts(setup: Setup, capacity: SearchResult) -> dict[str, Any]:
