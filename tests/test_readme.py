@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,6 +20,35 @@ def test_tables_are_those_of_the_records() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "result_tables"), "--check"]
     done = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
     assert done.returncode == 0, f"run scripts/result_tables {done.stderr}"
+
+
+def spreads(part: Any) -> Iterator[tuple[str, str]]:
+    """Every mean and spread of a record, in percent as pages write them."""
+    if isinstance(part, dict):
+        for mean, spread in (("mean", "std"), ("proxy_mean", "proxy_stderr")):
+            if isinstance(part.get(mean), float) and isinstance(part.get(spread), float):
+                yield f"{100 * part[mean]:.1f}", f"{100 * part[spread]:.1f}"
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from spreads(inner)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/labeler.md", "docs/comparisons.md"])
+def test_accuracies_in_sentences_are_those_of_the_records(page: str) -> None:
+    recorded = {
+        pair
+        for path in (ROOT / "results").glob("*/*.json")
+        for pair in spreads(json.loads(path.read_text(encoding="utf-8")))
+    }
+    text = re.sub(r"<!-- tables -->.*<!-- /tables -->", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
+    paragraphs = [" ".join(block.split()) for block in text.split("\n\n")]
+    said = [
+        pair
+        for block in paragraphs
+        if "no record" not in block and "since replaced" not in block
+        for pair in re.findall(r"(?<![\d.+-])(\d\d\.\d) ± (\d+\.\d)", block)
+    ]
+    assert said
+    assert [pair for pair in said if pair not in recorded] == []
 
 
 def test_every_key_of_a_recipe_is_on_its_page() -> None:
