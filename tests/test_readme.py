@@ -32,13 +32,14 @@ def spreads(part: Any) -> Iterator[tuple[str, str]]:
         yield from spreads(inner)
 
 
+@pytest.fixture(scope="module")
+def recorded() -> set[tuple[str, str]]:
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "results").glob("*/*.json")]
+    return {pair for record in records for pair in spreads(record)}
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/labeler.md", "docs/comparisons.md"])
-def test_accuracies_in_sentences_are_those_of_the_records(page: str) -> None:
-    recorded = {
-        pair
-        for path in (ROOT / "results").glob("*/*.json")
-        for pair in spreads(json.loads(path.read_text(encoding="utf-8")))
-    }
+def test_accuracies_in_sentences_are_those_of_the_records(page: str, recorded: set[tuple[str, str]]) -> None:
     text = re.sub(r"<!-- tables -->.*<!-- /tables -->", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     paragraphs = [" ".join(block.split()) for block in text.split("\n\n")]
     said = [
