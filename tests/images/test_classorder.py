@@ -64,3 +64,96 @@ def test_the_other_order_is_the_best_of_all() -> None:
     given = int((labels == said).sum())
     with pytest.raises(DataError, match=f"with {given} of 40 as they are, and with {max(agreements)} in"):
         check_class_order(_logits(said)[:, :4], labels, names)
+
+
+def _swapped(ipc: int, accuracy: float, circle: tuple[int, ...], classes: int = 12) -> tuple[Tensor, Tensor]:
+    """(what the teacher says, labels): labels of the circle's classes are those of the next in it; where the teacher
+    is wrong it says any class."""
+    truth = torch.arange(classes).repeat_interleave(ipc)
+    draws = generator(ipc, "a teacher")
+    noise = torch.randint(0, classes, truth.shape, generator=draws)
+    said = torch.where(torch.rand(truth.shape, generator=draws) < accuracy, truth, noise)
+    labels = truth.clone()
+    for one, following in zip(circle, [*circle[1:], *circle[:1]], strict=True):
+        labels[truth == one] = following
+    return said, labels
+
+
+@pytest.mark.parametrize(
+    ("ipc", "accuracy", "circle"),
+    [(10, 1.0, (3, 7)), (50, 0.75, (3, 7)), (50, 0.5, (0, 5, 9)), (1, 1.0, tuple(range(12)))],
+)
+def test_a_few_classes_exchanged_are_refused_and_named(
+    ipc: int, accuracy: float, circle: tuple[int, ...]
+) -> None:
+    said, labels = _swapped(ipc, accuracy, circle)
+    with pytest.raises(DataError, match="seem to mean other classes") as told:
+        check_class_order(_logits(said), labels, NAMES)
+    looks_like = sorted(zip([*circle[1:], circle[0]], circle, strict=True))
+    shown = ", ".join(f"'{NAMES[label]}' looks like '{NAMES[other]}'" for label, other in looks_like[:5])
+    assert shown in str(told.value)
+
+
+def test_two_of_a_hundred_classes_exchanged_are_refused() -> None:
+    said, labels = _swapped(20, 0.6, (17, 80), classes=100)
+    with pytest.raises(DataError, match=r"\('17' looks like '80', '80' looks like '17'\)"):
+        check_class_order(F.one_hot(said, 100).float(), labels, tuple(map(str, range(100))))
+
+
+def test_two_images_exchanged_are_told_not_refused() -> None:
+    said, labels = _swapped(1, 1.0, (3, 7))
+    assert check_class_order(_logits(said), labels, NAMES) == (
+        "the teacher agrees with 10 of 12 labels; with 12 in another order, which so few images do not prove"
+    )
+
+
+@pytest.mark.parametrize("classes", [12, 100, 1000])
+@pytest.mark.parametrize("ipc", [1, 2, 10])
+@pytest.mark.parametrize("accuracy", [0.0, 0.3, 0.6])
+def test_a_right_order_is_never_refused_for_a_teachers_guesses(
+    classes: int, ipc: int, accuracy: float
+) -> None:
+    said, labels = _swapped(ipc, accuracy, (), classes)
+    check_class_order(F.one_hot(said, classes).float(), labels, tuple(map(str, range(classes))))
+
+
+@pytest.mark.parametrize(
+    ("taken", "doubt"),
+    [(13, ""), (15, "; with 115 in another order, which so few images do not prove")],
+)
+def test_classes_that_the_teacher_cannot_tell_apart_are_not_an_order(taken: int, doubt: str) -> None:
+    """Twenty images of two classes, most of which it takes for the other one."""
+    labels = torch.arange(12).repeat_interleave(10)
+    said = labels.clone()
+    said[:taken] = 1 - said[:taken]
+    told = check_class_order(_logits(said), labels, NAMES)
+    assert told == f"the teacher agrees with {120 - taken} of 120 labels{doubt}"
+
+
+def test_classes_exchanged_are_found_among_classes_of_too_few_images() -> None:
+    """A set of uneven classes: a single image of most, half of which the teacher does not know, says nothing."""
+    labels = torch.cat([torch.arange(2).repeat_interleave(20), torch.arange(2, 100)])
+    said = labels.clone()
+    said[:40] = 1 - labels[:40]
+    said[40::2] = torch.randint(0, 100, (49,), generator=generator(0, "unknown"))
+    with pytest.raises(DataError, match=r"\('0' looks like '1', '1' looks like '0'\)"):
+        check_class_order(F.one_hot(said, 100).float(), labels, tuple(map(str, range(100))))
+
+
+def test_folders_sorted_as_text_are_refused_with_one_image_per_class() -> None:
+    """Two circles of five: neither is clear by itself, both together are."""
+    as_text = sorted(range(12), key=str)
+    labels = torch.tensor([as_text.index(label) for label in range(12)])
+    with pytest.raises(DataError, match="agrees with 2 of 12 as they are, and with 12 in another order"):
+        check_class_order(_logits(torch.arange(12)), labels, NAMES)
+
+
+def test_an_assignment_that_agrees_equally_moves_no_class() -> None:
+    """Class 0 is taken for class 1: their exchange would agree as often, and hides none elsewhere."""
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 3, 4])
+    said = labels.clone()
+    said[:5] = 1
+    said[10:12] = torch.tensor([3, 2])
+    assert check_class_order(_logits(said), labels, NAMES) == (
+        "the teacher agrees with 6 of 13 labels; with 8 in another order, which so few images do not prove"
+    )

@@ -1,29 +1,35 @@
 """Whether the labels of somebody else's images mean the classes that they say.
 
-Class folders sorted as text, or another order of classes, give every image a wrong label, and students that learn
-nothing: the commonest complaint about published sets. A teacher tells.
+Class folders sorted as text, another order of classes, or two of them exchanged give images a wrong label, and
+students that learn something else: the commonest complaint about published sets. A teacher tells.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from scipy.optimize import linear_sum_assignment
+from scipy.special import bdtrc
 from torch import Tensor
 
 from flashdd.core.errors import DataError
 
-_CLEARLY = 0.25
-"""By how much of all images another assignment must agree better,"""
-_AT_LEAST = 5
-"""and by how many images: with few of them, chance finds better assignments."""
+_BY_CHANCE = 0.05
+"""An order is refused where a right one would look so with at most this probability, by each of two tests."""
 _OVER_CHANCE = 2.0
-"""A witness whose best assignment agrees on fewer than so many times the images that chance does tells nothing."""
+"""A witness whose best assignment agrees on fewer than so many times the images that chance does tells nothing,"""
+_AT_LEAST = 5
+"""nor does one that agrees on fewer images than these."""
 
 
 def check_class_order(
     logits: Tensor, labels: Tensor, class_names: tuple[str, ...], *, witness: str = "the teacher agrees"
 ) -> str:
-    """On how many images the witness agrees, as a sentence, which says so where it is too weak to tell classes apart.
-    DataError if another assignment of labels to classes agrees clearly better with a teacher, or another witness.
+    """On how many images the witness agrees, as a sentence, which says so where it is too weak to tell classes apart
+    and where too few images speak for another order. DataError if another assignment of labels to classes, of all of
+    them or of a circle of two and more, agrees clearly better with a teacher, or another witness.
 
     logits: (N, classes), the teacher's on the images; labels: int64 (N,). An assignment agrees on an image if the
     teacher's class is the one that it gives to the image's label; the best one is found by Hungarian matching
@@ -31,20 +37,107 @@ def check_class_order(
     """
     classes = len(class_names)
     counts = (labels * classes + logits.argmax(1)).bincount(minlength=classes**2).view(classes, classes)
-    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
-    given, best = int(counts.diagonal().sum()), int(counts[rows, columns].sum())
-    if best - given < max(_AT_LEAST, _CLEARLY * len(labels)):
-        weak = best < max(_AT_LEAST, _OVER_CHANCE * len(labels) / classes)
-        unknown = ", too few to tell whether the labels mean these classes" if weak else ""
-        return f"{witness} with {given} of {len(labels)} labels{unknown}"
-    moved = [
-        f"'{class_names[row]}' looks like '{class_names[column]}'"
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
-        if row != column and counts[row, column]
+    _, columns = linear_sum_assignment(counts.numpy(), maximize=True)
+    given = int(counts.diagonal().sum())
+    circles = [_Move.of(circle, columns.tolist(), counts) for circle in _circles(columns.tolist())]
+    circles = [move for move in circles if move.gained > move.lost]  # the others are ties
+    moved = _Move.together(circles)
+    clear = [move for move in circles if move.is_clear(given, counts)]
+    if not clear and moved.is_clear(given, counts):
+        clear = [moved]
+    if clear:
+        raise _other_order(_Move.together(clear), given, counts, class_names, witness)
+    return f"{witness} with {given} of {len(labels)} labels{_doubt(moved, given, counts)}"
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Labels that an assignment gives another class: so many images agree then that did not, and the other way."""
+
+    classes: tuple[tuple[int, int], ...]
+    gained: int
+    lost: int
+
+    @classmethod
+    def of(cls, circle: Sequence[int], columns: Sequence[int], counts: Tensor) -> _Move:
+        pairs = tuple((label, columns[label]) for label in circle)
+        return cls(
+            pairs,
+            gained=sum(int(counts[label, looks_like]) for label, looks_like in pairs),
+            lost=sum(int(counts[label, label]) for label in circle),
+        )
+
+    @classmethod
+    def together(cls, moves: Sequence[_Move]) -> _Move:
+        return cls(
+            tuple(pair for move in moves for pair in move.classes),
+            gained=sum(move.gained for move in moves),
+            lost=sum(move.lost for move in moves),
+        )
+
+    def is_clear(self, given: int, counts: Tensor) -> bool:
+        """Neither a witness's guesses nor classes that it takes for one another explain the better agreement.
+
+        Guesses: the likelihood must rise by more than the number of assignments that move so many classes, the best
+        of which was taken. Classes alike: an image of two classes that a witness cannot tell apart gets either one
+        as likely, so that gains and losses are a fair coin's, and each class may have one like it.
+        """
+        if not self.gained:
+            return False
+        classes, images = len(counts), int(counts.sum())
+        tried = math.lgamma(classes + 1) - math.lgamma(classes - len(self.classes) + 1)
+        rise = _log_likelihood(given + self.gained - self.lost, images, classes) - _log_likelihood(
+            given, images, classes
+        )
+        alike = classes * float(bdtrc(self.gained - 1, self.gained + self.lost, 0.5))
+        return rise - tried > -math.log(_BY_CHANCE) and alike < _BY_CHANCE
+
+
+def _circles(columns: Sequence[int]) -> list[list[int]]:
+    """The circles of a permutation that hold two elements and more."""
+    seen: set[int] = set()
+    circles = []
+    for start in range(len(columns)):
+        circle = []
+        at = start
+        while at not in seen:
+            seen.add(at)
+            circle.append(at)
+            at = columns[at]
+        if len(circle) > 1:
+            circles.append(circle)
+    return circles
+
+
+def _log_likelihood(agreed: int, images: int, classes: int) -> float:
+    """Of a witness that is right as often as seen, but not less than by chance, and else says any class."""
+    rate = max(agreed / images, 1 / classes)
+    wrong = (images - agreed) * math.log((1 - rate) / (classes - 1)) if agreed < images else 0.0
+    return agreed * math.log(rate) + wrong
+
+
+def _doubt(moved: _Move, given: int, counts: Tensor) -> str:
+    """What a reader should know who takes the agreement for a proof."""
+    images = int(counts.sum())
+    best = given + moved.gained - moved.lost
+    if best < max(_AT_LEAST, _OVER_CHANCE * images / len(counts)):
+        return ", too few to tell whether the labels mean these classes"
+    if moved.gained > max(1, 2 * moved.lost):
+        return f"; with {best} in another order, which so few images do not prove"
+    return ""
+
+
+def _other_order(
+    move: _Move, given: int, counts: Tensor, class_names: tuple[str, ...], witness: str
+) -> DataError:
+    named = [
+        f"'{class_names[label]}' looks like '{class_names[looks_like]}'"
+        for label, looks_like in sorted(move.classes)
+        if counts[label, looks_like]
     ]
-    shown = ", ".join(moved[:5]) + (", ..." if len(moved) > 5 else "")
-    raise DataError(
-        f"the labels of the images seem to mean other classes: {witness} with {given} of {len(labels)} as "
-        f"they are, and with {best} in another order ({shown}): put the classes into the data's order; folders named "
-        "as the classes cannot be mistaken."
+    shown = ", ".join(named[:5]) + (", ..." if len(named) > 5 else "")
+    return DataError(
+        f"the labels of the images seem to mean other classes: {witness} with {given} of {int(counts.sum())} as "
+        f"they are, and with {given + move.gained - move.lost} in another order ({shown}): put the classes into the "
+        "data's order; folders named as the classes cannot be mistaken."
     )
