@@ -75,6 +75,16 @@ def test_a_case_is_one_row_with_its_regret_in_points() -> None:
     assert "- A note." in lines
 
 
+def test_what_a_search_cost_is_said() -> None:
+    head = "- The search at IPC 10, 200,000 (x4) image passes: 30 proxy students, trained in 1 min 0 s"
+    assert f"{head}." in regret_markdown(record()).splitlines()
+    search = {**json.loads(RECORD.read_text())["capacity"], "flops": 4e12, "reference_epochs": 3.815}
+    assert (
+        f"{head}; they and the networks that label took as many operations as 3.8 epochs of the reference ResNet-18 "
+        "on these data."
+    ) in regret_markdown(record(search=search)).splitlines()
+
+
 def test_a_choice_that_is_the_best_of_the_grid_says_how_far_the_next_is() -> None:
     held = case()
     wide = held["best"]

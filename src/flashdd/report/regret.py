@@ -5,11 +5,18 @@ from __future__ import annotations
 from flashdd.core.record import ComparedRow, paired_difference
 from flashdd.core.regret import Regret, RegretCase
 from flashdd.report.tables import markdown_lines
-from flashdd.report.text import accuracy_text, bytes_text, counted, difference_text, percent_text
+from flashdd.report.text import (
+    accuracy_text,
+    bytes_text,
+    counted,
+    difference_text,
+    percent_text,
+    seconds_text,
+)
 
 
 def regret_markdown(record: Regret) -> str:
-    """A row for every case; below it, for every case, the grid as networks by epochs."""
+    """A row for every case; below it what each search cost, and for every case the grid as networks by epochs."""
     labeler = ["bytes", "students, %"]
     head = ["IPC", "image passes", "chosen", *labeler, "best of the grid", *labeler, "regret, points (95 %)"]
     body = [
@@ -20,12 +27,24 @@ def regret_markdown(record: Regret) -> str:
         for case in record.cases
     ]
     sweeps = "".join(f"\n{_sweep(case)}" for case in record.cases)
-    notes = "".join(f"- {note}\n" for note in record.notes)
+    notes = "".join(f"- {note}\n" for note in [*map(_cost, record.cases), *record.notes])
     return f"{markdown_lines(head, body)}\n{notes}{sweeps}"
 
 
 def _passes(case: RegretCase) -> str:
     return f"{case.image_passes:,} (x{case.times})"
+
+
+def _cost(case: RegretCase) -> str:
+    head = f"The search at IPC {case.ipc}, {_passes(case)} image passes"
+    proxies = f"{counted(case.proxies, 'proxy student')}, trained in {seconds_text(case.seconds)}"
+    epochs = None if case.search is None else case.search.reference_epochs
+    if epochs is None:
+        return f"{head}: {proxies}."
+    return (
+        f"{head}: {proxies}; they and the networks that label took as many operations as {epochs:.1f} epochs of the "
+        "reference ResNet-18 on these data."
+    )
 
 
 def _labeler(case: RegretCase, scheme: str) -> list[str]:
