@@ -76,6 +76,16 @@ def test_rows_are_compared_to_the_first_of_their_group(comparison: Comparison) -
     assert columns["label bytes"] == ("0 B", "10.8 KB", "0 B", "4.7 KB")
 
 
+def test_a_network_above_its_students_is_told_where_all_rows_are_of_the_same(comparison: Comparison) -> None:
+    row = comparison.rows[1]
+    alike = comparison.model_copy(update={"rows": (row, row.model_copy(update={"student": "convnet-3-w64"}))})
+    head, body = comparison_cells(alike)
+    assert [cells[head.index("network's own, %")] for cells in body] == ["61.7", "61.7"]
+    better = row.model_copy(update={"accuracy": row.accuracy.model_copy(update={"mean": 0.62})})
+    head, _ = comparison_cells(comparison.model_copy(update={"rows": (better,)}))
+    assert "network's own, %" not in head
+
+
 def test_the_markdown_ends_with_the_notes(comparison: Comparison) -> None:
     text = comparison_markdown(comparison)
     assert text.startswith("| images | IPC | labels |")

@@ -30,6 +30,7 @@ from flashdd.report.text import (
 from flashdd.report.tradeoff import accuracy_limits, time_figure, tradeoff_figure
 
 _ALWAYS = ("images", "IPC", "labels", "label bytes", "test accuracy, %")
+_OWN = "network's own, %"
 _REAL = ("real-whole", "real-equal-passes")  # images, and schemes, of students that see the real data
 
 
@@ -92,7 +93,8 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Column names, and a text for every cell; columns that say nothing are left out.
+    """Column names, and a text for every cell; columns that say nothing are left out, but for the accuracy of the
+    network that labels where students are below it.
 
     Image methods that were run with other settings than the published ones are marked. Differences go to the first row
     of the same images, IPC, student and protocol, paired over seeds.
@@ -105,7 +107,9 @@ def comparison_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]
         "protocol": [row.protocol for row in rows],
         **_columns(rows, _first_scheme(comparison)),
     }
-    spoken = [name for name, cells in columns.items() if len(set(cells)) > 1 or name in _ALWAYS]
+    below = any(row.network and row.network.accuracy > row.accuracy.mean for row in rows)
+    always = (*_ALWAYS, _OWN) if below else _ALWAYS
+    spoken = [name for name, cells in columns.items() if len(set(cells)) > 1 or name in always]
     return spoken, [list(cells) for cells in zip(*(columns[name] for name in spoken), strict=True)]
 
 
@@ -153,7 +157,7 @@ def _columns(rows: Sequence[ComparedRow], first: str) -> dict[str, list[str]]:
             short_time_text(row.seconds_per_epoch) if row.seconds_per_epoch else "-" for row in rows
         ],
         "made by": [_network(row) for row in rows],
-        "network's own, %": [percent_text(row.network.accuracy) if row.network else "-" for row in rows],
+        _OWN: [percent_text(row.network.accuracy) if row.network else "-" for row in rows],
         "entropy, nats": [_entropy(row) for row in rows],
     }
 
