@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 from hypothesis import given, settings
@@ -33,13 +34,16 @@ def _row(
     )
 
 
+_VALUES = st.one_of(
+    st.just(()), *(st.tuples(*[st.integers(0, 20).map(lambda x: x / 20)] * count) for count in (2, 3))
+)
 _KEYS = st.tuples(st.sampled_from(["conv-3-w8", "patch-2-w16"]), st.sampled_from([2, 8]), st.integers(1, 9))
 
 
 @st.composite
 def _measurements(draw: st.DrawFn) -> list[Measurement]:
     keys = draw(st.lists(_KEYS, min_size=1, max_size=8, unique=True))
-    return [
+    rows = [
         _row(
             draw(st.integers(0, 20)) / 20,
             200 + draw(st.integers(1, 60)) * 10 * count,
@@ -51,6 +55,10 @@ def _measurements(draw: st.DrawFn) -> list[Measurement]:
         )
         for name, bits, count in keys
     ]
+    if draw(st.booleans()):  # seeds that a few rows share, and one that pairs with none
+        rows = [replace(row, values=draw(_VALUES)) for row in rows]
+        rows = [replace(row, accuracy=fmean(row.values)) if row.values else row for row in rows]
+    return rows
 
 
 @settings(deadline=None, max_examples=100)
