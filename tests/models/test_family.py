@@ -15,6 +15,7 @@ from flashdd.models.family import (
     LabelerSpec,
     LayerShape,
     ladder,
+    parse_family,
     shrink_factor,
     shrunk,
     spec_layers,
@@ -137,6 +138,37 @@ def test_chains_of_the_ladder(side: int, chains: set[str]) -> None:
     for chain in chains:
         widths = sorted(spec.width for spec in rungs if spec.name.startswith(f"{chain}-w"))
         assert widths == [4, 8, 16, 32, 64, 128]
+
+
+@pytest.mark.parametrize(
+    ("family", "depths", "narrowest"),
+    [
+        ("conv-gap", {2, 3}, 4),
+        ("strided-r8", {2, 3}, 4),
+        ("conv-gap-r8", {2, 3}, 8),
+        ("strided-ds-p16", {2, 3}, 4),
+        ("patch-ds-gap-r16-p8", {2}, 16),
+    ],
+)
+def test_ladders_of_other_heads_and_resolutions(family: str, depths: set[int], narrowest: int) -> None:
+    """For a hundred classes, on averages and of low rank as deep as for ten; no wider rank than there are features."""
+    rungs = ladder(CIFAR, 100, [family])
+    assert {spec.depth for spec in rungs} == depths
+    assert min(spec.width for spec in rungs) == narrowest
+    assert all(spec.name.removeprefix(f"{spec.stem}-{spec.depth}-w{spec.width}") in family for spec in rungs)
+    assert {spec.family for spec in rungs} == {family}
+    for spec in rungs:
+        assert LabelerSpec.parse(spec.name) == spec
+        spec_layers(spec, CIFAR, 100)
+
+
+@pytest.mark.parametrize(
+    "name", ["conv-2", "conv-", "convolution", "chain", "conv-gap-ds", "conv-p64", "conv-r0", "", "conv-3-w8"]
+)
+def test_what_is_no_family(name: str) -> None:
+    assert parse_family(name) is None
+    with pytest.raises(UnknownNameError, match="unknown labeler family"):
+        ladder(CIFAR, 10, [name])
 
 
 @pytest.mark.parametrize(("classes", "deepest"), [(10, 3), (100, 4), (1000, 5)])

@@ -233,3 +233,16 @@ def test_separable_ladders_are_climbed_on_demand() -> None:
             labeler__stems=["conv-ds"],
             **dict.fromkeys(("teacher__name", "student__name", "search__student"), "convnet-1-w4"),
         )
+
+
+def test_heads_and_resolutions_are_climbed_on_demand() -> None:
+    """A thousand classes leave a network with a whole head few channels; with one of low rank it has more."""
+    many = _facts(64, 1000)
+    whole = _resolve(many, labeler__stems=["conv"])
+    ranked = _resolve(many, labeler__stems=["conv", "conv-r6", "strided-gap-r8-p32"])
+    assert [rung.name for rung in ranked.families[0][0]] == [rung.name for rung in whole.families[0][0]]
+    widest = [max(LabelerSpec.parse(chain[-1].name).width for chain in family) for family in ranked.families]
+    assert min(widest[1:]) > widest[0]
+    assert all(rung.bytes <= ranked.budget_bytes for f in ranked.families for chain in f for rung in chain)
+    with pytest.raises(ConfigError, match=r"take some of .*, or a head of smaller rank, at most 10"):
+        _resolve(_facts(32, 10), labeler__stems=["conv-r11"])

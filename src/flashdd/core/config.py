@@ -131,8 +131,9 @@ class LabelerSection(Section):
     shift: Shift = 1 / 32
     """as `teacher.shift`; small networks learn more from images that move by a pixel than by four (docs/LOG.md)"""
     stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
-    """the ladders that are climbed; also `conv-ds`, `strided-ds` and `patch-ds`, of depthwise separable blocks, and a
-    family of your own as `module:name`"""
+    """the ladders that are climbed; also with a network's other dials, such as `conv-ds` (depthwise separable blocks),
+    `strided-gap` (a head on averages), `patch-r8` (a head of rank 8), `conv-p16` (pooled to 16 pixels) or
+    `conv-gap-r8`, and a family of your own as `module:name`"""
     bits: tuple[Literal[8, 6, 4, 3, 2], ...] = Field(default=(8, 4), min_length=1)
     """of the weights, descending, such as [8, 4, 3, 2]: the first while capacity is searched, then fewer as long as
     students lose nothing; [8] for no fewer"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 from flashdd.core.errors import UnknownNameError, UsageError, unknown_name
 from flashdd.models.count import Size
@@ -16,7 +16,7 @@ Head = Literal["flatten", "average"]
 STEMS: tuple[Stem, ...] = ("conv", "strided", "patch")
 """Those that a ladder is made of; of a "chain" every layer is named."""
 FAMILIES = (*STEMS, *(f"{stem}-ds" for stem in STEMS))
-"""What a ladder climbs: every stem with plain blocks, and with separable ones."""
+"""Every stem with plain blocks, and with separable ones; `parse_family` knows more."""
 WIDTHS = (4, 8, 16, 32, 64, 128)
 TINY_PIXELS = 16
 LARGEST_GRID = 64
@@ -78,19 +78,23 @@ class LabelerSpec:
 
     @property
     def name(self) -> str:
+        layers = "-".join(map(str, self.links)) if self.links else f"{self.depth}-w{self.width}"
+        return f"{self.stem}-{layers}{self._options}"
+
+    @property
+    def family(self) -> str:
+        """The name without depth and width, as `parse_family` reads it: "conv", "strided-ds", "patch-gap-r8-p32"."""
+        return f"{self.stem}{self._options}"
+
+    @property
+    def _options(self) -> str:
         options = [
             "-ds" if self.block == "separable" else "",
             "-gap" if self.head == "average" else "",
             "" if self.rank is None else f"-r{self.rank}",
             "" if self.pixels == LARGEST_GRID else f"-p{self.pixels}",
         ]
-        layers = "-".join(map(str, self.links)) if self.links else f"{self.depth}-w{self.width}"
-        return f"{self.stem}-{layers}{''.join(options)}"
-
-    @property
-    def family(self) -> str:
-        """Stem and block, as in `FAMILIES`."""
-        return f"{self.stem}-ds" if self.block == "separable" else self.stem
+        return "".join(options)
 
     @staticmethod
     def parse(name: str) -> LabelerSpec:
@@ -306,29 +310,59 @@ def spec_size(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int) 
     return Size(params=params, macs=macs)
 
 
+def parse_family(name: str) -> LabelerSpec | None:
+    """A network of the family called `name`, like "conv", "strided-ds" or "patch-gap-r8-p32"; None if there is none.
+
+    Every network of it has the same stem, block, head and resolution; depth and width are the ladder's.
+    """
+    stem, dash, options = name.partition("-")
+    try:
+        spec = LabelerSpec.parse(f"{stem}-1-w1{dash}{options}")
+    except UnknownNameError:
+        return None
+    return spec if spec.family == name else None
+
+
 def ladder(
     shape: tuple[int, int, int], num_classes: int, families: Sequence[str] = FAMILIES
 ) -> list[LabelerSpec]:
     """The candidates of capacity search for images of `shape` (C, H, W), by increasing parameters.
 
     Every family at two depths, the one that ends on a grid of about 4x4 and the one above, so 2 and 1 at 8
-    pixels, 3 and 2 at 32, 4 and 3 at 64, as far as the resolution allows them, times the widths. From 50 classes
-    on one deeper, from 500 two: a head costs a weight per class and cell of the last grid. No budget.
+    pixels, 3 and 2 at 32, 4 and 3 at 64, times the widths, as far as the resolution, and the rank of a head,
+    allow them. From 50 classes on one deeper, from 500 two, where a head costs a weight per class and cell of the
+    last grid. No budget.
+
+    Raises UnknownNameError for what is no family.
     """
-    side = min(shrunk(shape)[1:])
-    depth = max(2, (side - 1).bit_length() - 2) + (num_classes >= 50) + (num_classes >= 500)
     specs = [
-        LabelerSpec(stem=stem, depth=d, width=w, block=block)
-        for stem in STEMS
-        for block in get_args(Block)
-        for d in (depth - 1, depth)
-        if d <= largest_depth(stem, shape) and not (block == "separable" and d == 1)
-        for w in WIDTHS
+        spec
+        for name in families
+        for spec in _widths(name, shape, num_classes)
+        if _carried(spec, shape, num_classes)
     ]
-    specs = [spec for spec in specs if spec.family in families]
 
     def key(spec: LabelerSpec) -> tuple[int, int, str]:
         size = spec_size(spec, shape, num_classes)
         return size.params, size.macs, spec.name
 
     return sorted(specs, key=key)
+
+
+def _widths(family: str, shape: tuple[int, int, int], num_classes: int) -> list[LabelerSpec]:
+    one = parse_family(family)
+    if one is None:
+        raise unknown_name("labeler family", family, FAMILIES)
+    side = min(shrunk(shape, one.pixels)[1:])
+    depth = max(2, (side - 1).bit_length() - 2)
+    if one.head == "flatten" and one.rank is None:
+        depth += (num_classes >= 50) + (num_classes >= 500)
+    return [replace(one, depth=d, width=w) for d in (depth - 1, depth) for w in WIDTHS]
+
+
+def _carried(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int) -> bool:
+    try:
+        spec_layers(spec, shape, num_classes)
+    except UsageError:
+        return False
+    return True

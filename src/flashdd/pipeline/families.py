@@ -12,7 +12,7 @@ from flashdd.labels.flash.candidates import Rung
 from flashdd.labels.flash.capacity import Variants
 from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size
-from flashdd.models.family import FAMILIES, STEMS, LabelerSpec, ladder, spec_size
+from flashdd.models.family import FAMILIES, STEMS, LabelerSpec, ladder, parse_family, spec_size
 
 _CLAIMED_SPEED = 843.81
 _CLAIMED_SHARE = 0.0003
@@ -69,21 +69,19 @@ def labeler_families(
     config: RunConfig, yardstick: Size, room: Room
 ) -> tuple[tuple[tuple[Rung, ...], ...], ...]:
     """Per family and depth, the ladder's widths that fit, and above them the widest that does."""
-    specs, bits = ladder(room.shape, room.classes), config.labeler.bits[0]
-    families = []
+    bits, families = config.labeler.bits[0], []
     for name in config.labeler.stems:
-        if name not in FAMILIES and is_plugin("labeler family", name):
+        if parse_family(name) is None and is_plugin("labeler family", name):
             families.append(_own_family(name, room, bits))
             continue
-        if name not in FAMILIES:
+        if parse_family(name) is None:
             raise unknown_name("labeler.stems entry", name, (*FAMILIES, *registered("labeler family")))
-        depths = sorted({spec.depth for spec in specs if spec.family == name}, reverse=True)
-        chains = [
-            _chain([s for s in specs if (s.family, s.depth) == (name, depth)], room, bits) for depth in depths
-        ]
+        specs = ladder(room.shape, room.classes, [name])
+        depths = sorted({spec.depth for spec in specs}, reverse=True)
+        chains = [_chain([spec for spec in specs if spec.depth == depth], room, bits) for depth in depths]
         families.append(tuple(chain for chain in chains if chain))
     if not any(families):
-        raise ConfigError(_too_small(config, specs, yardstick, room))
+        raise ConfigError(_too_small(config, yardstick, room))
     return tuple(family for family in families if family)
 
 
@@ -139,21 +137,24 @@ def _own_family(name: str, room: Room, bits: int) -> tuple[tuple[Rung, ...], ...
 
 
 def _chain(specs: Sequence[LabelerSpec], room: Room, bits: int) -> tuple[Rung, ...]:
-    top = room.widest(specs[0], bits)
-    if top is None or top.width < min(spec.width for spec in specs):
+    top = room.widest(specs[0], bits, least=min(spec.width for spec in specs))
+    if top is None:
         return ()
     kept = [spec for spec in specs if spec.width < 0.9 * top.width] + [top]
     return tuple(room.rung(spec, bits) for spec in sorted(kept, key=lambda spec: spec.width))
 
 
-def _too_small(config: RunConfig, specs: Sequence[LabelerSpec], yardstick: Size, room: Room) -> str:
+def _too_small(config: RunConfig, yardstick: Size, room: Room) -> str:
     """The sentence for a budget that holds no rung: the smallest budget, or else MAC ceiling, that holds one."""
     bits = config.labeler.bits[0]
-    rungs = [room.rung(spec, bits) for spec in specs if spec.family in config.labeler.stems]
+    rungs = [room.rung(spec, bits) for spec in ladder(room.shape, room.classes, config.labeler.stems)]
     if not rungs:
+        others = sorted({spec.family for spec in ladder(room.shape, room.classes)})
+        ranked = any(family and family.rank for family in map(parse_family, config.labeler.stems))
+        rank = f", or a head of smaller rank, at most {room.classes}" if ranked else ""
         return (
             f"labeler.stems: there is no {' or '.join(config.labeler.stems)} network for images of {room.shape[1]} x "
-            f"{room.shape[2]} pixels; take some of {', '.join(sorted({spec.family for spec in specs}))}."
+            f"{room.shape[2]} pixels; take some of {', '.join(others)}{rank}."
         )
     if config.labeler.max_macs is None:
         # a larger budget raises the default ceiling with it
