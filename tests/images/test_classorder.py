@@ -148,6 +148,30 @@ def test_folders_sorted_as_text_are_refused_with_one_image_per_class() -> None:
         check_class_order(_logits(torch.arange(12)), labels, NAMES)
 
 
+@pytest.mark.parametrize(
+    "mistake", ["from 1", "from -1", "as text", "as text, back", "by name", "by name, back"]
+)
+def test_the_usual_mistakes_are_refused_with_one_image_per_class(mistake: str) -> None:
+    """By a teacher that is right in 70 of 100; some order fits most of whatever it says: the best proves nothing."""
+    numbers = list(range(100))
+    names = tuple(f"{37 * number % 100:02}" for number in numbers)
+    by_text, by_name = sorted(numbers, key=str), sorted(numbers, key=names.__getitem__)
+    orders = {
+        "from 1": [*numbers[1:], 0],
+        "from -1": [99, *numbers[:-1]],
+        "as text": by_text,
+        "as text, back": sorted(numbers, key=by_text.__getitem__),
+        "by name": by_name,
+        "by name, back": sorted(numbers, key=by_name.__getitem__),
+    }
+    said, _ = _swapped(1, 0.7, (), classes=100)
+    labels = torch.tensor(orders[mistake])
+    with pytest.raises(DataError, match="seem to mean other classes"):
+        check_class_order(F.one_hot(said, 100).float(), labels, names)
+    scrambled = torch.randperm(100, generator=generator(0, "no usual mistake"))
+    check_class_order(F.one_hot(said, 100).float(), scrambled, names)
+
+
 def test_an_assignment_that_agrees_equally_moves_no_class() -> None:
     """Class 0 is taken for class 1: their exchange would agree as often, and hides none elsewhere."""
     labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 3, 4])

@@ -37,14 +37,17 @@ def check_class_order(
     """
     classes = len(class_names)
     counts = (labels * classes + logits.argmax(1)).bincount(minlength=classes**2).view(classes, classes)
-    _, columns = linear_sum_assignment(counts.numpy(), maximize=True)
     given = int(counts.diagonal().sum())
-    circles = [_Move.of(circle, columns.tolist(), counts) for circle in _circles(columns.tolist())]
+    _, best = linear_sum_assignment(counts.numpy(), maximize=True)
+    circles = [_Move.of(circle, best.tolist(), counts) for circle in _circles(best.tolist())]
     circles = [move for move in circles if move.gained > move.lost]  # the others are ties
     moved = _Move.together(circles)
     clear = [move for move in circles if move.is_clear(given, counts)]
     if not clear and moved.is_clear(given, counts):
         clear = [moved]
+    if not clear:
+        usual = [_Move.of(range(classes), order, counts) for order in _usual_orders(class_names)]
+        clear = [move for move in usual if move.is_clear(given, counts, among=len(usual))][:1]
     if clear:
         raise _other_order(_Move.together(clear), given, counts, class_names, witness)
     return f"{witness} with {given} of {len(labels)} labels{_doubt(moved, given, counts)}"
@@ -59,12 +62,12 @@ class _Move:
     lost: int
 
     @classmethod
-    def of(cls, circle: Sequence[int], columns: Sequence[int], counts: Tensor) -> _Move:
-        pairs = tuple((label, columns[label]) for label in circle)
+    def of(cls, labels: Sequence[int], columns: Sequence[int], counts: Tensor) -> _Move:
+        pairs = tuple((label, columns[label]) for label in labels if columns[label] != label)
         return cls(
             pairs,
             gained=sum(int(counts[label, looks_like]) for label, looks_like in pairs),
-            lost=sum(int(counts[label, label]) for label in circle),
+            lost=sum(int(counts[label, label]) for label, _ in pairs),
         )
 
     @classmethod
@@ -75,22 +78,36 @@ class _Move:
             lost=sum(move.lost for move in moves),
         )
 
-    def is_clear(self, given: int, counts: Tensor) -> bool:
+    def is_clear(self, given: int, counts: Tensor, among: int | None = None) -> bool:
         """Neither a witness's guesses nor classes that it takes for one another explain the better agreement.
 
-        Guesses: the likelihood must rise by more than the number of assignments that move so many classes, the best
-        of which was taken. Classes alike: an image of two classes that a witness cannot tell apart gets either one
-        as likely, so that gains and losses are a fair coin's, and each class may have one like it.
+        Guesses: the likelihood must rise by more than the number of assignments of which the best was taken: all that
+        move so many classes, or `among`. Classes alike: an image of two classes that a witness cannot tell apart gets
+        either one as likely, so that gains and losses are a fair coin's, and each class may have one like it.
         """
         if not self.gained:
             return False
         classes, images = len(counts), int(counts.sum())
-        tried = math.lgamma(classes + 1) - math.lgamma(classes - len(self.classes) + 1)
+        moves = math.lgamma(classes + 1) - math.lgamma(classes - len(self.classes) + 1)
+        tried = moves if among is None else math.log(among)
         rise = _log_likelihood(given + self.gained - self.lost, images, classes) - _log_likelihood(
             given, images, classes
         )
-        alike = classes * float(bdtrc(self.gained - 1, self.gained + self.lost, 0.5))
+        alike = (among or classes) * float(bdtrc(self.gained - 1, self.gained + self.lost, 0.5))
         return rise - tried > -math.log(_BY_CHANCE) and alike < _BY_CHANCE
+
+
+def _usual_orders(class_names: tuple[str, ...]) -> list[list[int]]:
+    """How class orders are mistaken most often: counted from 1 or from -1, sorted as text by number or by name.
+
+    With one image per class the best of all assignments proves little, for whatever classes a witness says, one
+    agrees with most of them; these were not picked by what it says.
+    """
+    numbers = range(len(class_names))
+    sorted_ones = [sorted(numbers, key=str), sorted(numbers, key=lambda number: class_names[number])]
+    inverses = [sorted(numbers, key=order.__getitem__) for order in sorted_ones]
+    shifts = [[(number + by) % len(class_names) for number in numbers] for by in (1, -1)]
+    return [*shifts, *sorted_ones, *inverses]
 
 
 def _circles(columns: Sequence[int]) -> list[list[int]]:
