@@ -167,8 +167,12 @@ def test_ladders_of_other_heads_and_resolutions(family: str, depths: set[int], n
 )
 def test_what_is_no_family(name: str) -> None:
     assert parse_family(name) is None
-    with pytest.raises(UnknownNameError, match="unknown labeler family"):
+    with pytest.raises(UnknownNameError, match=r"unknown labeler family.*STEM\[-ds\]\[-gap\]"):
         ladder(CIFAR, 10, [name])
+
+
+def test_a_family_named_twice_is_climbed_once() -> None:
+    assert ladder(CIFAR, 10, ["conv-gap", "conv-gap"]) == ladder(CIFAR, 10, ["conv-gap"])
 
 
 @pytest.mark.parametrize(("classes", "deepest"), [(10, 3), (100, 4), (1000, 5)])

@@ -51,6 +51,20 @@ def test_every_method_leaves_a_file_of_images(method: str, tmp_path: Path) -> No
     assert any((tmp_path / "cache").glob("network-convnet-2-w8-*")) == asked  # no teacher for nothing
 
 
+def test_classes_in_another_order_are_refused_unless_they_are_to_be_taken_as_they_are(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    facts = distill(tiny_config(images__method="random", images__ipc=12), tmp_path / "made", cache=cache)
+    right = read_parquet(Path(facts["path"]))
+    path = tmp_path / "shifted.pt"
+    torch.save({"images": right.images, "labels": (right.labels + 1) % 3}, path)
+    config = tiny_config(images__method=str(path), teacher__epochs=20)
+    with pytest.raises(DataError, match=r"seem to mean other classes.*--set images\.check_classes=false"):
+        distill(config, tmp_path / "out", cache=cache)
+    taken = tiny_config(images__method=str(path), images__check_classes=False)
+    made = distill(taken, tmp_path / "taken", cache=cache)
+    assert "what their labels mean was not checked (images.check_classes = false)" in made["notes"]
+
+
 def test_a_labeler_for_images_made_elsewhere(tmp_path: Path) -> None:
     """`label` on a set, then `run` on the same folder: the same labeler, bit for bit."""
     facts = distill(tiny_config(images__method="random"), tmp_path / "made", cache=tmp_path / "cache")

@@ -16,7 +16,10 @@ def test_other_heads_and_resolutions_are_searched_and_shipped(
     finished: tuple[Path, Record], tmp_path: Path
 ) -> None:
     stems = ["strided-gap", "patch-gap-r3-p4"]
-    record = run(tiny_config(labeler__stems=stems), tmp_path / "out", cache=finished[0].parent / "cache")
+    config = tiny_config(
+        labeler__stems=stems, search__finalists=1, search__temperatures=[4.0], student__seeds=1
+    )
+    record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
     assert record.capacity is not None
     tried = {LabelerSpec.parse(entry.name).family for entry in record.capacity.candidates}
     assert tried == set(stems)

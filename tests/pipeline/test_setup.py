@@ -244,5 +244,18 @@ def test_heads_and_resolutions_are_climbed_on_demand() -> None:
     widest = [max(LabelerSpec.parse(chain[-1].name).width for chain in family) for family in ranked.families]
     assert min(widest[1:]) > widest[0]
     assert all(rung.bytes <= ranked.budget_bytes for f in ranked.families for chain in f for rung in chain)
-    with pytest.raises(ConfigError, match=r"take some of .*, or a head of smaller rank, at most 10"):
-        _resolve(_facts(32, 10), labeler__stems=["conv-r11"])
+
+
+@pytest.mark.parametrize(
+    ("stem", "why"),
+    [
+        ("conv-r11", "rank 11 between 2048 features and 10 classes: take -r10 or less"),
+        ("conv-gap-r200", "rank 200 between 128 features and 10 classes: take -r10 or less"),
+        ("strided-p1", "too deep for images of 32x32 pixels, read at most 1 pixels wide: take larger images"),
+    ],
+)
+def test_a_stem_without_a_network_is_refused_beside_others(stem: str, why: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"there is no {stem} network for images of 32 x 32 pixels; .*{why}"
+    ):
+        _resolve(_facts(32, 10), labeler__stems=["conv", stem])

@@ -84,6 +84,8 @@ def test_a_network_above_its_students_is_told_where_all_rows_are_of_the_same(com
     better = row.model_copy(update={"accuracy": row.accuracy.model_copy(update={"mean": 0.62})})
     head, _ = comparison_cells(comparison.model_copy(update={"rows": (better,)}))
     assert "network's own, %" not in head
+    head, _ = comparison_cells(comparison.model_copy(update={"rows": (row, better)}))
+    assert "network's own, %" in head
 
 
 def test_the_markdown_ends_with_the_notes(comparison: Comparison) -> None:

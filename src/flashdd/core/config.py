@@ -95,6 +95,8 @@ class ImagesSection(Section):
     """per channel: what a set made elsewhere was normalized with; by default estimated"""
     std: tuple[float, ...] | None = None
     """as `mean`"""
+    check_classes: bool = True
+    """whether a set made elsewhere is refused where a teacher finds its classes in another order"""
     rded: RdedSection = RdedSection()
     dm: DmSection = DmSection()
     options: dict[str, Any] = Field(default_factory=dict)

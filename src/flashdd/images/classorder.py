@@ -21,7 +21,7 @@ _BY_CHANCE = 0.05
 _OVER_CHANCE = 2.0
 """A witness whose best assignment agrees on fewer than so many times the images that chance does tells nothing,"""
 _AT_LEAST = 5
-"""nor does one that agrees on fewer images than these."""
+"""nor does one that agrees on fewer images than these, nor do fewer of a class."""
 
 
 def check_class_order(
@@ -47,7 +47,8 @@ def check_class_order(
         clear = [moved]
     if not clear:
         usual = [_Move.of(range(classes), order, counts) for order in _usual_orders(class_names)]
-        clear = [move for move in usual if move.is_clear(given, counts, among=len(usual))][:1]
+        clear = [move for move in usual if move.is_clear(given, counts, among=len(usual))]
+        clear = sorted(clear, key=lambda move: move.lost - move.gained)[:1]
     if clear:
         raise _other_order(_Move.together(clear), given, counts, class_names, witness)
     return f"{witness} with {given} of {len(labels)} labels{_doubt(moved, given, counts)}"
@@ -83,31 +84,48 @@ class _Move:
 
         Guesses: the likelihood must rise by more than the number of assignments of which the best was taken: all that
         move so many classes, or `among`. Classes alike: an image of two classes that a witness cannot tell apart gets
-        either one as likely, so that gains and losses are a fair coin's, and each class may have one like it.
+        either one as likely, so that gains and losses are a fair coin's, and each class may have one like it. A third
+        class may lie between two others; so where an assignment was picked by what the witness says, every class that
+        it moves and that has some images must look more like the other one.
         """
-        if not self.gained:
-            return False
+        alike = (among or len(counts)) * float(bdtrc(self.gained - 1, self.gained + self.lost, 0.5))
+        picked = among is None
+        return (
+            self.evidence(given, counts, among) > -math.log(_BY_CHANCE)
+            and alike < _BY_CHANCE
+            and not (picked and self.mixes(counts))
+        )
+
+    def evidence(self, given: int, counts: Tensor, among: int | None = None) -> float:
+        """By how much the logarithm of the likelihood rises beyond that of the number of assignments compared."""
         classes, images = len(counts), int(counts.sum())
         moves = math.lgamma(classes + 1) - math.lgamma(classes - len(self.classes) + 1)
-        tried = moves if among is None else math.log(among)
         rise = _log_likelihood(given + self.gained - self.lost, images, classes) - _log_likelihood(
             given, images, classes
         )
-        alike = (among or classes) * float(bdtrc(self.gained - 1, self.gained + self.lost, 0.5))
-        return rise - tried > -math.log(_BY_CHANCE) and alike < _BY_CHANCE
+        return rise - (moves if among is None else math.log(among))
+
+    def mixes(self, counts: Tensor) -> bool:
+        """Whether a class that it moves, of as many images as tell, looks like itself as much as like the other one."""
+        return any(
+            int(counts[label].sum()) >= _AT_LEAST and counts[label, looks_like] <= counts[label, label]
+            for label, looks_like in self.classes
+        )
 
 
 def _usual_orders(class_names: tuple[str, ...]) -> list[list[int]]:
-    """How class orders are mistaken most often: counted from 1 or from -1, sorted as text by number or by name.
+    """How class orders are mistaken most often: counted from 1 or from -1; sorted as text, by numbers from 0, from 1 or
+    by names, there and back.
 
     With one image per class the best of all assignments proves little, for whatever classes a witness says, one
     agrees with most of them; these were not picked by what it says.
     """
     numbers = range(len(class_names))
-    sorted_ones = [sorted(numbers, key=str), sorted(numbers, key=lambda number: class_names[number])]
-    inverses = [sorted(numbers, key=order.__getitem__) for order in sorted_ones]
+    keys = (str, lambda number: str(number + 1), class_names.__getitem__)
+    there = [sorted(numbers, key=key) for key in keys]
+    back = [sorted(numbers, key=order.__getitem__) for order in there]
     shifts = [[(number + by) % len(class_names) for number in numbers] for by in (1, -1)]
-    return [*shifts, *sorted_ones, *inverses]
+    return [*shifts, *there, *back]
 
 
 def _circles(columns: Sequence[int]) -> list[list[int]]:
@@ -135,12 +153,13 @@ def _log_likelihood(agreed: int, images: int, classes: int) -> float:
 
 def _doubt(moved: _Move, given: int, counts: Tensor) -> str:
     """What a reader should know who takes the agreement for a proof."""
-    images = int(counts.sum())
+    images, classes = int(counts.sum()), len(counts)
     best = given + moved.gained - moved.lost
-    if best < max(_AT_LEAST, _OVER_CHANCE * images / len(counts)):
+    telling = min(_OVER_CHANCE / classes, (1 + 1 / classes) / 2)  # half way to all where chance has half
+    if best < max(_AT_LEAST, telling * images):
         return ", too few to tell whether the labels mean these classes"
-    if moved.gained > max(1, 2 * moved.lost):
-        return f"; with {best} in another order, which so few images do not prove"
+    if moved.gained > max(1, 2 * moved.lost) and moved.evidence(given, counts) > 0:
+        return f"; with {best} in another order, which these images do not prove"
     return ""
 
 
@@ -156,5 +175,6 @@ def _other_order(
     return DataError(
         f"the labels of the images seem to mean other classes: {witness} with {given} of {int(counts.sum())} as "
         f"they are, and with {given + move.gained - move.lost} in another order ({shown}): put the classes into the "
-        "data's order; folders named as the classes cannot be mistaken."
+        "data's order; folders named as the classes cannot be mistaken. If the labels are right, "
+        "--set images.check_classes=false takes them as they are."
     )

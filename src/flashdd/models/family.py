@@ -24,6 +24,8 @@ LARGEST_GRID = 64
 of a 224-pixel view need not be made at 224 pixels, and the reference's own first layers shrink it, too."""
 MAX_DEPTH = 99
 _OPTIONS = "[-ds][-gap][-rRANK][-pPIXELS]"
+FAMILY_NAMES = (*FAMILIES, f"STEM{_OPTIONS}")
+"""As a message lists what `parse_family` knows."""
 _NAME = re.compile(
     r"(?:(conv|strided|patch)-([1-9]\d?)-w([1-9]\d{0,3})(-ds)?|chain((?:-\d+k\d+(?:s\d+)?m?){1,99}))"
     r"(-gap)?(?:-r([1-9]\d{0,3}))?(?:-p([1-9]\d{0,3}))?",
@@ -317,10 +319,9 @@ def parse_family(name: str) -> LabelerSpec | None:
     """
     stem, dash, options = name.partition("-")
     try:
-        spec = LabelerSpec.parse(f"{stem}-1-w1{dash}{options}")
+        return LabelerSpec.parse(f"{stem}-1-w1{dash}{options}")
     except UnknownNameError:
         return None
-    return spec if spec.family == name else None
 
 
 def ladder(
@@ -337,9 +338,9 @@ def ladder(
     """
     specs = [
         spec
-        for name in families
-        for spec in _widths(name, shape, num_classes)
-        if _carried(spec, shape, num_classes)
+        for name in dict.fromkeys(families)
+        for spec in family_widths(name, shape, num_classes)
+        if why_not(spec, shape, num_classes) is None
     ]
 
     def key(spec: LabelerSpec) -> tuple[int, int, str]:
@@ -349,10 +350,11 @@ def ladder(
     return sorted(specs, key=key)
 
 
-def _widths(family: str, shape: tuple[int, int, int], num_classes: int) -> list[LabelerSpec]:
+def family_widths(family: str, shape: tuple[int, int, int], num_classes: int) -> list[LabelerSpec]:
+    """The networks of `ladder` of one family, carried by such images or not, the largest last; raises as it does."""
     one = parse_family(family)
     if one is None:
-        raise unknown_name("labeler family", family, FAMILIES)
+        raise unknown_name("labeler family", family, FAMILY_NAMES)
     side = min(shrunk(shape, one.pixels)[1:])
     depth = max(2, (side - 1).bit_length() - 2)
     if one.head == "flatten" and one.rank is None:
@@ -360,9 +362,10 @@ def _widths(family: str, shape: tuple[int, int, int], num_classes: int) -> list[
     return [replace(one, depth=d, width=w) for d in (depth - 1, depth) for w in WIDTHS]
 
 
-def _carried(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int) -> bool:
+def why_not(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int) -> str | None:
+    """Why images of `shape`, or so many classes, do not carry `spec`; None where they do."""
     try:
         spec_layers(spec, shape, num_classes)
-    except UsageError:
-        return False
-    return True
+    except UsageError as error:
+        return str(error)
+    return None

@@ -18,7 +18,7 @@ from flashdd.core.progress import Progress
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
-from flashdd.data.foreign import Expected, read_foreign
+from flashdd.data.foreign import Expected, ForeignSet, read_foreign
 from flashdd.data.imageset import ImageSet, read_parquet, write_parquet
 from flashdd.images.classorder import check_class_order
 from flashdd.images.table import METHODS, method_of, settings_of
@@ -119,17 +119,10 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
     def make(work: StageWork) -> dict[str, Any]:
         for note in found.notes:
             context.progress.message(f"images: {note}")
-        net = teacher.open().to(context.device)
-        with torch.no_grad(), full_float32():
-            pixels = (
-                chunk.to(context.device).float() / 255 for chunk in torch.split(found.images.images, _BATCH)
-            )
-            logits = torch.cat([net(chunk).cpu() for chunk in pixels])
-        agreement = check_class_order(logits, found.images.labels, data.class_names)
         if soft is not None:
-            check_class_order(soft, found.images.labels, data.class_names, witness="their soft labels agree")
             write_table(soft, work.folder / _SOFT_LABELS)
-        return {**_keep(found.images, work), "notes": [*found.notes, *_uneven(found.images), agreement]}
+        agreement = _agreement(context, data, found, teacher)
+        return {**_keep(found.images, work), "notes": [*found.notes, *_uneven(found.images), *agreement]}
 
     return context.local.make(
         f"images-{FOREIGN}",
@@ -138,10 +131,29 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
             "content": found.images.content_hash,
             "soft_labels": None if soft is None else sha256_bytes(soft.numpy().tobytes()),
             "notes": list(found.notes),
+            "checked": setup.config.images.check_classes,
         },
         inputs={"teacher": teacher.stage.hash},
         build=make,
     )
+
+
+def _agreement(context: Context, data: RealDataset, found: ForeignSet, teacher: Network) -> list[str]:
+    """What the teacher, and soft labels, say of the classes of images made elsewhere; DataError where they object."""
+    if not context.setup.config.images.check_classes:
+        return ["what their labels mean was not checked (images.check_classes = false)"]
+    labels = found.images.labels
+    net = teacher.open().to(context.device)
+    with torch.no_grad(), full_float32():
+        pixels = (
+            chunk.to(context.device).float() / 255 for chunk in torch.split(found.images.images, _BATCH)
+        )
+        logits = torch.cat([net(chunk).cpu() for chunk in pixels])
+    said = [check_class_order(logits, labels, data.class_names)]
+    if found.soft_labels is not None:
+        witness = "their soft labels agree"
+        said.append(check_class_order(found.soft_labels, labels, data.class_names, witness=witness))
+    return said
 
 
 def _uneven(images: ImageSet) -> list[str]:

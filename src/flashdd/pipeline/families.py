@@ -12,7 +12,16 @@ from flashdd.labels.flash.candidates import Rung
 from flashdd.labels.flash.capacity import Variants
 from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size
-from flashdd.models.family import FAMILIES, STEMS, LabelerSpec, ladder, parse_family, spec_size
+from flashdd.models.family import (
+    FAMILY_NAMES,
+    STEMS,
+    LabelerSpec,
+    family_widths,
+    ladder,
+    parse_family,
+    spec_size,
+    why_not,
+)
 
 _CLAIMED_SPEED = 843.81
 _CLAIMED_SHARE = 0.0003
@@ -75,8 +84,10 @@ def labeler_families(
             families.append(_own_family(name, room, bits))
             continue
         if parse_family(name) is None:
-            raise unknown_name("labeler.stems entry", name, (*FAMILIES, *registered("labeler family")))
+            raise unknown_name("labeler.stems entry", name, (*FAMILY_NAMES, *registered("labeler family")))
         specs = ladder(room.shape, room.classes, [name])
+        if not specs:
+            raise ConfigError(_no_network(name, room))
         depths = sorted({spec.depth for spec in specs}, reverse=True)
         chains = [_chain([spec for spec in specs if spec.depth == depth], room, bits) for depth in depths]
         families.append(tuple(chain for chain in chains if chain))
@@ -144,18 +155,20 @@ def _chain(specs: Sequence[LabelerSpec], room: Room, bits: int) -> tuple[Rung, .
     return tuple(room.rung(spec, bits) for spec in sorted(kept, key=lambda spec: spec.width))
 
 
+def _no_network(name: str, room: Room) -> str:
+    others = sorted({spec.family for spec in ladder(room.shape, room.classes)})
+    remedy = f"take some of {', '.join(others)}" if others else "take larger images"
+    largest = family_widths(name, room.shape, room.classes)[-1]
+    return (
+        f"labeler.stems: there is no {name} network for images of {room.shape[1]} x {room.shape[2]} pixels; {remedy}: "
+        f"{why_not(largest, room.shape, room.classes)}"
+    )
+
+
 def _too_small(config: RunConfig, yardstick: Size, room: Room) -> str:
     """The sentence for a budget that holds no rung: the smallest budget, or else MAC ceiling, that holds one."""
     bits = config.labeler.bits[0]
     rungs = [room.rung(spec, bits) for spec in ladder(room.shape, room.classes, config.labeler.stems)]
-    if not rungs:
-        others = sorted({spec.family for spec in ladder(room.shape, room.classes)})
-        ranked = any(family and family.rank for family in map(parse_family, config.labeler.stems))
-        rank = f", or a head of smaller rank, at most {room.classes}" if ranked else ""
-        return (
-            f"labeler.stems: there is no {' or '.join(config.labeler.stems)} network for images of {room.shape[1]} x "
-            f"{room.shape[2]} pixels; take some of {', '.join(others)}{rank}."
-        )
     if config.labeler.max_macs is None:
         # a larger budget raises the default ceiling with it
         per_byte = yardstick.macs / _CLAIMED_SPEED / (_CLAIMED_SHARE * yardstick.bytes)

@@ -41,8 +41,9 @@ def _cost(case: RegretCase) -> str:
     epochs = None if case.search is None else case.search.reference_epochs
     if epochs is None:
         return f"{head}: {proxies}."
+    number = f"{epochs:.1f}" if epochs >= 0.1 else f"{epochs:.1g}"
     return (
-        f"{head}: {proxies}; they and the networks that label took as many operations as {epochs:.1f} epochs of the "
+        f"{head}: {proxies}; they and the networks that label took as many operations as {number} epochs of the "
         "reference ResNet-18 on these data."
     )
 
