@@ -123,7 +123,7 @@ def test_a_family_that_leads_at_another_length_is_climbed_again_there() -> None:
     score = Shorter({"a1": 0.6, "a2": 0.5, "a3": 0.4, "a4": 0.45, "b5": 0.3, "c1": 0.2})
     measured, chosen = search(families, LENGTHS, score, BUDGET)
     halved = {name for name, setting, _ in score.calls if setting.length == 0.5}
-    assert halved == {"a1", "a2", "a3", "a4", "b5"}
+    assert halved == {"a1", "a2", "a3", "a4", "b5", "c1"}  # c1 is the best of its own family
     assert measured[chosen].candidate.rung.name == "a4"  # 0.85; b5 0.8
     assert measured[chosen].candidate.setting == _at(0.5)
     assert ("a4", _at(0.25)) in {
@@ -132,19 +132,36 @@ def test_a_family_that_leads_at_another_length_is_climbed_again_there() -> None:
     assert len(score.calls) == len(set(score.calls))
 
 
-@pytest.mark.parametrize(("count", "found"), [(SearchSection().finalists, "d1"), (3, "b1")])
-def test_only_finalists_show_what_another_length_brings(count: int, found: str) -> None:
+class AtHalf(Scores):
+    """One network gains 0.2 by half of the training; others lose a little by any other length."""
+
+    def __init__(self, values: dict[str, float], gaining: str) -> None:
+        super().__init__(values)
+        self.gaining = gaining
+
+    def __call__(self, candidate: Candidate, seed: int) -> float:
+        length = candidate.setting.length
+        gains = candidate.rung.name == self.gaining and length == 0.5
+        return super().__call__(candidate, seed) + (0.2 if gains else -0.01 * (length != 1.0))
+
+
+@pytest.mark.parametrize(("count", "found"), [(SearchSection().finalists, "d1"), (3, "b4")])
+def test_of_one_chain_only_finalists_show_what_another_length_brings(count: int, found: str) -> None:
     """The fourth at the whole training is the best at half of it, as `conv-2-w8` was at one image per class."""
-
-    class LastGains(Scores):
-        def __call__(self, candidate: Candidate, seed: int) -> float:
-            gains = candidate.rung.name == "d1" and candidate.setting.length == 0.5
-            return super().__call__(candidate, seed) + 0.2 * gains
-
-    score = LastGains({"a2": 0.53, "b1": 0.54, "c3": 0.52, "d1": 0.51})
-    families = [[[made_rung(name, int(name[1]))]] for name in score.values]
+    score = AtHalf({"d1": 0.51, "c2": 0.52, "a3": 0.53, "b4": 0.54}, "d1")
+    families = [[[made_rung(name, int(name[1])) for name in score.values]]]
     measured, chosen = search(families, LENGTHS, score, replace(BUDGET, finalists=count))
     assert measured[chosen].candidate.rung.name == found
+
+
+def test_the_best_of_every_chain_shows_what_another_length_brings() -> None:
+    """The best of its chain at the whole training is the last of all, and the best at half of it."""
+    score = AtHalf({"a1": 0.6, "a2": 0.65, "a3": 0.7, "b4": 0.55, "b5": 0.5}, "b4")
+    families = [[made_chain("a", 1, 2, 3)], [made_chain("b", 4, 5)]]
+    measured, chosen = search(families, LENGTHS, score, BUDGET)
+    assert measured[chosen].candidate.rung.name == "b4"
+    assert measured[chosen].candidate.setting == _at(0.5)
+    assert not any(name == "a1" and setting.length != 1.0 for name, setting, _ in score.calls)
 
 
 def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:

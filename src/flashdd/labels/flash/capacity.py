@@ -72,9 +72,10 @@ def search(
     families: of every family its chains, one per depth, each of ascending capacity.
 
     1. Climb every chain at the default setting, until `patience` rungs bring no gain.
-    2. Vary the settings of the best `finalists` rungs, one dial at a time: temperature or scale, then length, both away
-       from the default for as long as that gains, then shift. Another course may want another size: while a new one
-       leads, its family is climbed again at its setting.
+    2. Vary the settings of the best `finalists` rungs and of the best of every chain, for another course may suit what
+       the whole training does not; one dial at a time: temperature or scale, then length, both away from the default for
+       as long as that gains, then shift. Another course may want another size: while a new one leads, its family is
+       climbed again at its setting.
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
@@ -100,8 +101,8 @@ def search(
     default = default_setting(settings)
     for chain in itertools.chain.from_iterable(families):
         climb([Candidate(rung=rung, setting=default) for rung in chain], measure, budget.patience)
-    for entry in best(list(measured.values()), budget.finalists):
-        _vary(entry.candidate.rung, settings, default, measure)
+    for rung in _varied(families, list(measured.values()), budget.finalists):
+        _vary(rung, settings, default, measure)
     _climb_at_other_courses(families, settings, measured, measure, budget)
     seeds = max(budget.seeds, budget.finalist_seeds)
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
@@ -218,6 +219,16 @@ def default_setting(settings: Sequence[Setting]) -> Setting:
 
 def _softness(setting: Setting) -> tuple[float, float]:
     return setting.temperature, -setting.logit_scale
+
+
+def _varied(
+    families: Sequence[Sequence[Sequence[Rung]]], measured: Sequence[Measured], count: int
+) -> list[Rung]:
+    """The best `count` rungs, then the best of every chain."""
+    chains = itertools.chain.from_iterable(families)
+    climbed = [[entry for entry in measured if entry.candidate.rung in chain] for chain in chains]
+    leading = [*best(measured, count), *(best(entries, 1)[0] for entries in climbed)]
+    return list(dict.fromkeys(entry.candidate.rung for entry in leading))
 
 
 def _vary(
