@@ -91,9 +91,10 @@ def _proxies(setup: Setup) -> str:
     climbed = sum(min(len(chain), 1 + search.patience) for family in setup.families for chain in family)
     few, many = _others(setup.settings)
     raised = max(0, search.finalist_seeds - search.seeds)
-    varied = min(search.finalists, climbed)
-    least = (climbed + varied * few) * search.seeds + varied * raised
-    most = (rungs + search.finalists * many) * search.seeds + 2 * search.finalists * raised  # contenders
+    finalists, chains = min(search.finalists, climbed), sum(map(len, setup.families))
+    least = (climbed + max(finalists, chains) * few) * search.seeds + finalists * raised
+    most = (rungs + min(search.finalists + chains - 1, rungs) * many) * search.seeds  # the best leads a chain
+    most += 2 * search.finalists * raised  # contenders
     most += (_courses(setup.settings) - 1) * rungs * search.seeds  # each other course may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     return f"{least + _with_offsets(setup)} to {most + _with_offsets(setup)}"
