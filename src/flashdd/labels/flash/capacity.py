@@ -73,9 +73,9 @@ def search(
 
     1. Climb every chain at the default setting, until `patience` rungs bring no gain.
     2. Vary the settings of the best `finalists` rungs and of the best of every chain, for another course may suit what
-       the whole training does not; one dial at a time: temperature or scale, then length, both away from the default for
-       as long as that gains, then shift. Another course may want another size: while a new one leads, its family is
-       climbed again at its setting.
+       the whole training does not; one dial at a time: temperature or scale, then length, both away from the default
+       for as long as that gains, then shift. Another course may want another size: while a new one leads, its family
+       is climbed again at its setting.
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
