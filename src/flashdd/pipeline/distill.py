@@ -119,9 +119,9 @@ def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> Sta
     def make(work: StageWork) -> dict[str, Any]:
         for note in found.notes:
             context.progress.message(f"images: {note}")
+        agreement = _agreement(context, data, found, teacher)
         if soft is not None:
             write_table(soft, work.folder / _SOFT_LABELS)
-        agreement = _agreement(context, data, found, teacher)
         return {**_keep(found.images, work), "notes": [*found.notes, *_uneven(found.images), *agreement]}
 
     return context.local.make(

@@ -80,11 +80,13 @@ def labeler_families(
     """Per family and depth, the ladder's widths that fit, and above them the widest that does."""
     bits, families = config.labeler.bits[0], []
     for name in config.labeler.stems:
-        if parse_family(name) is None and is_plugin("labeler family", name):
+        if parse_family(name) is None:
+            if not is_plugin("labeler family", name):
+                raise unknown_name(
+                    "labeler.stems entry", name, (*FAMILY_NAMES, *registered("labeler family"))
+                )
             families.append(_own_family(name, room, bits))
             continue
-        if parse_family(name) is None:
-            raise unknown_name("labeler.stems entry", name, (*FAMILY_NAMES, *registered("labeler family")))
         specs = ladder(room.shape, room.classes, [name])
         if not specs:
             raise ConfigError(_no_network(name, room))
