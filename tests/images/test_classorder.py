@@ -14,6 +14,7 @@ from flashdd.core.seeds import generator
 from flashdd.images.classorder import check_class_order
 
 NAMES = tuple("abcdefghijkl")
+HUNDRED = tuple(map(str, range(100)))
 
 
 def _logits(said: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ def test_a_few_classes_exchanged_are_refused_and_named(
 def test_two_of_a_hundred_classes_exchanged_are_refused() -> None:
     said, labels = _swapped(20, 0.6, (17, 80), classes=100)
     with pytest.raises(DataError, match=r"\('17' looks like '80', '80' looks like '17'\)"):
-        check_class_order(F.one_hot(said, 100).float(), labels, tuple(map(str, range(100))))
+        check_class_order(F.one_hot(said, 100).float(), labels, HUNDRED)
 
 
 def test_two_images_exchanged_are_told_not_refused() -> None:
@@ -137,7 +138,7 @@ def test_classes_exchanged_are_found_among_classes_of_too_few_images() -> None:
     said[:40] = 1 - labels[:40]
     said[40::2] = torch.randint(0, 100, (49,), generator=generator(0, "unknown"))
     with pytest.raises(DataError, match=r"\('0' looks like '1', '1' looks like '0'\)"):
-        check_class_order(F.one_hot(said, 100).float(), labels, tuple(map(str, range(100))))
+        check_class_order(F.one_hot(said, 100).float(), labels, HUNDRED)
 
 
 def test_circles_are_clear_together_where_none_is_by_itself() -> None:
@@ -147,6 +148,90 @@ def test_circles_are_clear_together_where_none_is_by_itself() -> None:
         labels[circle] = torch.tensor([*circle[1:], circle[0]])
     with pytest.raises(DataError, match="agrees with 2 of 12 as they are, and with 12 in another order"):
         check_class_order(_logits(torch.arange(12)), labels, NAMES)
+
+
+@pytest.mark.parametrize("ipc", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_pairs_of_classes_alike_are_not_an_order(ipc: int, seed: int) -> None:
+    """Fifty pairs that a teacher takes for one another, a coin for each image: some pairs gain, and were picked."""
+    labels = torch.arange(100).repeat_interleave(ipc)
+    coin = torch.randint(0, 2, labels.shape, generator=generator(seed, "coin"))
+    told = check_class_order(F.one_hot(labels ^ coin, 100).float(), labels, HUNDRED)
+    assert told.startswith(f"the teacher agrees with {int((coin == 0).sum())} of {100 * ipc} labels")
+
+
+@pytest.mark.parametrize(("images", "refused"), [(3, False), (4, True)])
+def test_two_of_twelve_classes_exchanged_need_eight_images(images: int, refused: bool) -> None:
+    """Seven heads of a coin any of twelve classes may have had."""
+    labels = torch.cat(
+        [torch.zeros(4).long(), torch.ones(images).long(), torch.arange(2, 12).repeat_interleave(4)]
+    )
+    said = torch.where(labels < 2, 1 - labels, labels)
+    if refused:
+        with pytest.raises(DataError, match="'a' looks like 'b', 'b' looks like 'a'"):
+            check_class_order(_logits(said), labels, NAMES)
+    else:
+        assert "these images do not prove" in check_class_order(_logits(said), labels, NAMES)
+
+
+def test_a_class_without_opinion_keeps_no_circle_from_being_clear() -> None:
+    """Four classes in a circle; what the teacher says to images of the first is neither its class nor the next."""
+    said, labels = _swapped(10, 1.0, (0, 3, 5, 8))
+    said[labels == 3] = torch.arange(10) % 2 + 10
+    with pytest.raises(DataError, match="'a' looks like 'i', 'f' looks like 'd', 'i' looks like 'f'"):
+        check_class_order(_logits(said), labels, NAMES)
+
+
+def test_a_class_that_looks_like_another_as_often_as_like_itself_is_not_exchanged() -> None:
+    labels = torch.arange(12).repeat_interleave(50)
+    said = labels.clone()
+    said[:25] = 1  # half of class 0
+    said[50:100] = 0  # all of class 1
+    assert "these images do not prove" in check_class_order(_logits(said), labels, NAMES)
+
+
+@pytest.mark.parametrize(("images", "refused"), [(4, True), (5, False)])
+def test_a_class_of_five_images_and_more_has_a_say(images: int, refused: bool) -> None:
+    """Class 0 looks like 1 throughout; most images of class 1 look like itself."""
+    labels = torch.cat(
+        [torch.zeros(40), torch.ones(images), torch.arange(2, 12).repeat_interleave(20)]
+    ).long()
+    said = labels.clone()
+    said[:40] = 1
+    said[40 : 40 + images - 3] = 0
+    if refused:
+        with pytest.raises(DataError, match="'a' looks like 'b', 'b' looks like 'a'"):
+            check_class_order(_logits(said), labels, NAMES)
+    else:
+        assert "these images do not prove" in check_class_order(_logits(said), labels, NAMES)
+
+
+@pytest.mark.parametrize("ipc", [4, 5, 10])
+def test_a_scrambled_order_is_refused_though_some_classes_are_known_poorly(ipc: int) -> None:
+    """A teacher that is right in 40 of 100 says as often the class that a few labels give."""
+    said, labels = _swapped(ipc, 0.4, (), classes=100)
+    scrambled = torch.randperm(100, generator=generator(0, "scrambled"))
+    with pytest.raises(DataError, match="seem to mean other classes"):
+        check_class_order(F.one_hot(said, 100).float(), scrambled[labels], HUNDRED)
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("ipc", [1, 5])
+def test_a_teacher_that_guesses_says_that_it_cannot_tell(classes: int, ipc: int) -> None:
+    labels = torch.arange(classes).repeat_interleave(ipc)
+    said = torch.randint(0, classes, labels.shape, generator=generator(1, "guesses"))
+    told = check_class_order(F.one_hot(said, classes).float(), labels, tuple(map(str, range(classes))))
+    assert told.endswith(", too few to tell whether the labels mean these classes")
+
+
+def test_of_usual_mistakes_the_clearest_is_told() -> None:
+    """As text and by name are one order here; what is told counts it once."""
+    said, _ = _swapped(1, 0.7, (), classes=100)
+    labels = torch.tensor(sorted(range(100), key=str))
+    with pytest.raises(DataError) as told:
+        check_class_order(F.one_hot(said, 100).float(), labels, HUNDRED)
+    agreed = int((said == torch.arange(100)).sum())
+    assert f"with {agreed} in another order" in str(told.value)
 
 
 def test_confusions_that_lean_one_way_are_not_an_order() -> None:

@@ -22,6 +22,8 @@ _OVER_CHANCE = 2.0
 """A witness whose best assignment agrees on fewer than so many times the images that chance does tells nothing,"""
 _AT_LEAST = 5
 """nor does one that agrees on fewer images than these, nor do fewer of a class."""
+_MAY_MIX = 0.1
+"""Share of the classes that another order moves which may look like themselves as much: a witness knows some poorly."""
 
 
 def check_class_order(
@@ -56,11 +58,15 @@ def check_class_order(
 
 @dataclass(frozen=True)
 class _Move:
-    """Labels that an assignment gives another class: so many images agree then that did not, and the other way."""
+    """Labels that an assignment gives another class: so many images agree then that did not, and the other way.
+
+    circles: how many circles of the assignment they are; 1 where none was picked from several.
+    """
 
     classes: tuple[tuple[int, int], ...]
     gained: int
     lost: int
+    circles: int = 1
 
     @classmethod
     def of(cls, labels: Sequence[int], columns: Sequence[int], counts: Tensor) -> _Move:
@@ -77,6 +83,7 @@ class _Move:
             tuple(pair for move in moves for pair in move.classes),
             gained=sum(move.gained for move in moves),
             lost=sum(move.lost for move in moves),
+            circles=sum(move.circles for move in moves),
         )
 
     def is_clear(self, given: int, counts: Tensor, among: int | None = None) -> bool:
@@ -84,17 +91,28 @@ class _Move:
 
         Guesses: the likelihood must rise by more than the number of assignments of which the best was taken: all that
         move so many classes, or `among`. Classes alike: an image of two classes that a witness cannot tell apart gets
-        either one as likely, so that gains and losses are a fair coin's, and each class may have one like it. A third
-        class may lie between two others; so where an assignment was picked by what the witness says, every class that
-        it moves and that has some images must look more like the other one.
+        either one as likely, so that gains and losses are a fair coin's; each class may have one like it, and of so
+        many pairs those that gain were picked. A third class may lie between two others; so where an assignment was
+        picked by what the witness says, hardly a class that it moves may look like itself as much.
         """
-        alike = (among or len(counts)) * float(bdtrc(self.gained - 1, self.gained + self.lost, 0.5))
-        picked = among is None
+        by_chance = self._log_fair_coin() + self._log_picks(len(counts), among)
         return (
             self.evidence(given, counts, among) > -math.log(_BY_CHANCE)
-            and alike < _BY_CHANCE
-            and not (picked and self.mixes(counts))
+            and by_chance < math.log(_BY_CHANCE)
+            and not (among is None and self.mixes(counts))
         )
+
+    def _log_fair_coin(self) -> float:
+        """Logarithm of the probability that a fair coin gains as many of gains and losses together, or more."""
+        probability = float(bdtrc(self.gained - 1, self.gained + self.lost, 0.5))
+        return math.log(probability) if probability > 0 else -math.inf
+
+    def _log_picks(self, classes: int, among: int | None) -> float:
+        """Logarithm of the number of choices of which this one was taken: one of so many classes' circles, or so many
+        circles of as many as there can be."""
+        if among is not None:
+            return math.log(among)
+        return max(math.log(classes), _log_combinations(classes // 2, self.circles))
 
     def evidence(self, given: int, counts: Tensor, among: int | None = None) -> float:
         """By how much the logarithm of the likelihood rises beyond that of the number of assignments compared."""
@@ -106,11 +124,17 @@ class _Move:
         return rise - (moves if among is None else math.log(among))
 
     def mixes(self, counts: Tensor) -> bool:
-        """Whether a class that it moves, of as many images as tell, looks like itself as much as like the other one."""
-        return any(
-            int(counts[label].sum()) >= _AT_LEAST and counts[label, looks_like] <= counts[label, label]
+        """Whether classes that it moves, of as many images as tell, look like themselves as much as like the others."""
+        mixed = [
+            label
             for label, looks_like in self.classes
-        )
+            if counts[label].sum() >= _AT_LEAST and 0 < counts[label, label] >= counts[label, looks_like]
+        ]
+        return len(mixed) > _MAY_MIX * len(self.classes)
+
+
+def _log_combinations(total: int, chosen: int) -> float:
+    return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)
 
 
 def _usual_orders(class_names: tuple[str, ...]) -> list[list[int]]:
@@ -156,9 +180,11 @@ def _doubt(moved: _Move, given: int, counts: Tensor) -> str:
     images, classes = int(counts.sum()), len(counts)
     best = given + moved.gained - moved.lost
     telling = min(_OVER_CHANCE / classes, (1 + 1 / classes) / 2)  # half way to all where chance has half
-    if best < max(_AT_LEAST, telling * images):
+    evident = moved.evidence(given, counts) > 0
+    guessed = 1.0 if given == 0 else float(bdtrc(given - 1, images, 1 / classes))
+    if best < max(_AT_LEAST, telling * images) or (guessed > _BY_CHANCE and not evident):
         return ", too few to tell whether the labels mean these classes"
-    if moved.gained > max(1, 2 * moved.lost) and moved.evidence(given, counts) > 0:
+    if moved.gained > max(1, 2 * moved.lost) and evident:
         return f"; with {best} in another order, which these images do not prove"
     return ""
 
