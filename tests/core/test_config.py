@@ -52,6 +52,12 @@ def test_settings_override_the_recipe_and_later_ones_win() -> None:
             r"labeler.tutors: got 3; needs labeler.tutor = \"searched\" beside it",
         ),
         ({"labeler": {"tutors": 17}}, r"labeler.tutors: got 17; input should be less than or equal to 16"),
+        (
+            {"search": {"temperatures": [1, 4, 4, 20]}},
+            r"search.temperatures: got .*; needs entries that differ",
+        ),
+        ({"search": {"logit_scales": [1, 1.0]}}, r"search.logit_scales: got .*; needs entries that differ"),
+        ({"labeler": {"stems": ["conv", "conv"]}}, r"labeler.stems: got .*; needs entries that differ"),
         ({"search": {"temperatures": [0]}}, r"search.temperatures: got \[0\]; needs at least one number"),
     ],
 )

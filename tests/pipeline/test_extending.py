@@ -141,6 +141,11 @@ def test_same_seed_same_weights_and_no_trace_in_torch(folder: Path) -> None:
         ("protocol__name", "def part(setting): return {}", "returned a dict: expected a Protocol"),
         ("labeler__stems", "def part(num_classes, shape): return ['conv-2-w4']", "expected a list of chains"),
         ("labeler__stems", "def part(num_classes, shape): return [['cnv-2-w4']]", "unknown labeler network"),
+        (
+            "labeler__stems",
+            "def part(num_classes, shape): return [['conv-2-w4', 'wide']]",
+            "labeler family 'mine:part': unknown labeler network 'wide'",
+        ),
         ("labeler__stems", "def part(num_classes, shape): return [['chain-99k3']]", "no network within 4000"),
         ("labeler__stems", "def part(num_classes, shape): return [[]]", "returned no network"),
     ],

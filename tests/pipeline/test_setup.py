@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 
 from flashdd.core.config import RunConfig
-from flashdd.core.errors import ConfigError, DataError, UsageError
+from flashdd.core.errors import ConfigError, DataError, UnknownNameError, UsageError
 from flashdd.core.recipe import build_config
 from flashdd.data.sources import SourceFacts
 from flashdd.labels.flash.candidates import Course
 from flashdd.labels.flash.capacity import default_setting
 from flashdd.models.family import LabelerSpec
 from flashdd.pipeline.families import default_max_macs
+from flashdd.pipeline.plan import _others
+from flashdd.pipeline.search import unclimbed
 from flashdd.pipeline.setup import Setup, resolve
 
 
@@ -259,3 +261,50 @@ def test_a_stem_without_a_network_is_refused_beside_others(stem: str, why: str) 
         ConfigError, match=f"there is no {stem} network for images of 32 x 32 pixels; .*{why}"
     ):
         _resolve(_facts(32, 10), labeler__stems=["conv", stem])
+
+
+@pytest.mark.parametrize(
+    ("scales", "others"),
+    [([0.5, 1.0, 2.0], (2, 2)), ([1.0, 2.0, 4.0], (1, 2)), ([0.25, 0.5, 1.0], (1, 2)), ([1.0], (0, 0))],
+)
+def test_a_default_at_the_end_of_its_dial_has_one_neighbor(
+    scales: list[float], others: tuple[int, int]
+) -> None:
+    setup = _resolve(
+        _facts(32, 10), protocol__name="rded", search__logit_scales=scales, search__lengths=[1.0]
+    )
+    assert _others(setup.settings) == others
+
+
+@pytest.mark.parametrize(
+    "stem", ["conv-gap-gap", "conv-r8-gap", "conv-r0", "conv-p64", "conv-3-w8", "strided-", " conv-gap"]
+)
+def test_an_option_that_is_none_is_told_apart_from_a_stem(stem: str) -> None:
+    with pytest.raises(UnknownNameError) as told:
+        _resolve(_facts(32, 10), labeler__stems=[stem])
+    name = stem.strip().partition("-")[0]
+    assert f"entry {stem!r}: behind '{name}' may stand [-ds][-gap][-rRANK][-pPIXELS], in this order" in str(
+        told.value
+    )
+    assert "did you mean" not in str(told.value)
+
+
+@pytest.mark.parametrize(("stem", "pixels"), [("conv-p32", 32), ("conv-p100", 32), ("strided-gap-p50", 96)])
+def test_a_resolution_that_changes_nothing_is_refused(stem: str, pixels: int) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{stem} reads images of {pixels} x {pixels} pixels as it would without"
+    ):
+        _resolve(_facts(pixels, 10), labeler__stems=["conv", stem])
+
+
+def test_a_stem_that_no_budget_holds_is_told() -> None:
+    setup = _resolve(_facts(32, 10), labeler__stems=["conv", "strided", "conv-ds"], labeler__budget="1350")
+    climbed = {
+        LabelerSpec.parse(rung.name).family for family in setup.families for chain in family for rung in chain
+    }
+    assert climbed == {"conv-ds"}
+    assert unclimbed(setup) == [
+        "labeler.stems: no network of conv, strided was tried, for none fits 1,350 bytes and 658,231 "
+        "multiply-accumulates per image."
+    ]
+    assert unclimbed(_resolve(_facts(32, 10))) == []

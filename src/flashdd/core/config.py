@@ -15,6 +15,17 @@ MOST_TUTORS = 16
 Shift = Annotated[float, Field(ge=0, le=MOST_SHIFT)]
 
 
+def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values) or "" in values:
+        raise ValueError("needs entries that differ, none of them empty")
+    return values
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_differing)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_differing)]
+Numbers = Annotated[tuple[float, ...], AfterValidator(_differing)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -132,7 +143,7 @@ class LabelerSection(Section):
     """as `teacher.batch_size`"""
     shift: Shift = 1 / 32
     """as `teacher.shift`; small networks learn more from images that move by a pixel than by four (docs/LOG.md)"""
-    stems: tuple[str, ...] = Field(default=("conv", "strided", "patch"), min_length=1)
+    stems: Names = Field(default=("conv", "strided", "patch"), min_length=1)
     """the ladders that are climbed; also with a network's other dials, such as `conv-ds` (depthwise separable blocks),
     `strided-gap` (a head on averages), `patch-r8` (a head of rank 8), `conv-p16` (pooled to 16 pixels) or
     `conv-gap-r8`, and a family of your own as `module:name`"""
@@ -173,9 +184,9 @@ class LabelerSection(Section):
 class SearchSection(Section):
     """How capacity and settings are chosen; the full teacher gets the same search."""
 
-    temperatures: tuple[float, ...] = (1.0, 4.0, 20.0)
+    temperatures: Numbers = (1.0, 4.0, 20.0)
     """tried where the protocol takes the source's temperature"""
-    logit_scales: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+    logit_scales: Numbers = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
     """tried instead where the protocol fixes the temperature, from 1 on if that is among them"""
     lengths: tuple[float, ...] | None = None
     """factors on a labeler's epochs of training, each with a schedule of its own; by default the whole and, from 16
@@ -187,7 +198,8 @@ class SearchSection(Section):
     seeds: int = Field(default=2, ge=2)
     """proxy students of a candidate"""
     finalists: int = Field(default=4, ge=1)
-    """rungs whose settings are varied; so many candidates get `finalist_seeds`, and up to so many contenders"""
+    """the best so many rungs vary their settings, beside the best of every chain; so many candidates get
+    `finalist_seeds`, as do up to so many contenders"""
     finalist_seeds: int = Field(default=5, ge=2)
     """proxy students of each of these, and of every trial of class offsets"""
     patience: int = Field(default=2, ge=1)
@@ -243,16 +255,6 @@ class ProtocolSection(Section):
     """`flash`, `rded`, `sre2l`, `g-vbsm`, `edc`, `cv-dd`, `delt` or `rd3`: docs/protocols.md"""
     image_passes: int | None = Field(default=None, ge=1)
     """views seen by a student; by default what the protocol says"""
-
-
-def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) < len(values) or "" in values:
-        raise ValueError("needs entries that differ, none of them empty")
-    return values
-
-
-Names = Annotated[tuple[str, ...], AfterValidator(_differing)]
-Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_differing)]
 
 
 class CompareSection(Section):

@@ -23,8 +23,8 @@ LARGEST_GRID = 64
 """Where a name does not say otherwise, larger images are average-pooled to at most this before the first layer: labels
 of a 224-pixel view need not be made at 224 pixels, and the reference's own first layers shrink it, too."""
 MAX_DEPTH = 99
-_OPTIONS = "[-ds][-gap][-rRANK][-pPIXELS]"
-FAMILY_NAMES = (*FAMILIES, f"STEM{_OPTIONS}")
+OPTIONS = "[-ds][-gap][-rRANK][-pPIXELS]"
+FAMILY_NAMES = (*FAMILIES, f"STEM{OPTIONS}")
 """As a message lists what `parse_family` knows."""
 _NAME = re.compile(
     r"(?:(conv|strided|patch)-([1-9]\d?)-w([1-9]\d{0,3})(-ds)?|chain((?:-\d+k\d+(?:s\d+)?m?){1,99}))"
@@ -132,7 +132,7 @@ def _links(name: str, text: str) -> tuple[Link, ...]:
 
 
 def _unknown(name: str) -> UnknownNameError:
-    ladders = [f"{stem}-DEPTH-wWIDTH{_OPTIONS}" for stem in STEMS]
+    ladders = [f"{stem}-DEPTH-wWIDTH{OPTIONS}" for stem in STEMS]
     return unknown_name("labeler network", name, [*ladders, "chain-WIDTHkKERNEL[sSTRIDE][m]-..."])
 
 
@@ -216,8 +216,10 @@ def spec_layers(spec: LabelerSpec, shape: tuple[int, int, int], num_classes: int
 def _check_depth(spec: LabelerSpec, shape: tuple[int, int, int]) -> None:
     largest = largest_depth(spec.stem, shape, spec.pixels)
     if spec.depth > largest:
-        remedy = f"the largest depth of '{spec.stem}' there is {largest}" if largest else "take larger images"
-        pooled = f", read at most {spec.pixels} pixels wide" if shrink_factor(shape, spec.pixels) > 1 else ""
+        pools = shrink_factor(shape, spec.pixels) > 1
+        pooled = f", read at most {spec.pixels} pixels wide" if pools else ""
+        larger = "take larger images, or more pixels behind -p" if pools else "take larger images"
+        remedy = f"the largest depth of '{spec.stem}' there is {largest}" if largest else larger
         raise UsageError(
             f"{spec.name} is too deep for images of {shape[1]}x{shape[2]} pixels{pooled}: {remedy}."
         )

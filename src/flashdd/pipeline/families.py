@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flashdd.core.config import RunConfig
-from flashdd.core.errors import ConfigError, UsageError, unknown_name
+from flashdd.core.errors import ConfigError, UnknownNameError, UsageError, unknown_name
 from flashdd.core.plugins import call_plugin, is_plugin, registered
 from flashdd.labels.flash.candidates import Rung
 from flashdd.labels.flash.capacity import Variants
@@ -14,11 +14,14 @@ from flashdd.labels.flash.pack import packed_bytes
 from flashdd.models.count import Size
 from flashdd.models.family import (
     FAMILY_NAMES,
+    LARGEST_GRID,
+    OPTIONS,
     STEMS,
     LabelerSpec,
     family_widths,
     ladder,
     parse_family,
+    shrink_factor,
     spec_size,
     why_not,
 )
@@ -82,11 +85,10 @@ def labeler_families(
     for name in config.labeler.stems:
         if parse_family(name) is None:
             if not is_plugin("labeler family", name):
-                raise unknown_name(
-                    "labeler.stems entry", name, (*FAMILY_NAMES, *registered("labeler family"))
-                )
+                raise _unknown_stem(name)
             families.append(_own_family(name, room, bits))
             continue
+        _check_pooling(name, room)
         specs = ladder(room.shape, room.classes, [name])
         if not specs:
             raise ConfigError(_no_network(name, room))
@@ -136,7 +138,10 @@ def _own_family(name: str, room: Room, bits: int) -> tuple[tuple[Rung, ...], ...
             f"labeler family '{name}' returned {str(given)[:80]}: expected a list of chains, each a list of names "
             "such as 'strided-2-w8' or 'chain-16k5s2-24k3m'."
         )
-    chains = [[room.rung(LabelerSpec.parse(spec), bits) for spec in chain] for chain in given]
+    try:
+        chains = [[room.rung(LabelerSpec.parse(spec), bits) for spec in chain] for chain in given]
+    except UsageError as error:
+        raise UsageError(f"labeler family '{name}': {error}") from error
     fitting = [[rung for rung in chain if room.holds(rung)] for chain in chains]
     if not any(chains):
         raise UsageError(f"labeler family '{name}' returned no network: expected a list of chains of names.")
@@ -155,6 +160,27 @@ def _chain(specs: Sequence[LabelerSpec], room: Room, bits: int) -> tuple[Rung, .
         return ()
     kept = [spec for spec in specs if spec.width < 0.9 * top.width] + [top]
     return tuple(room.rung(spec, bits) for spec in sorted(kept, key=lambda spec: spec.width))
+
+
+def _unknown_stem(name: str) -> UnknownNameError:
+    """Of a misspelled option the stem is right, and the nearest known name no help."""
+    stem = name.strip().partition("-")[0]
+    if stem in STEMS and name != stem:
+        return UnknownNameError(
+            f"unknown labeler.stems entry {name!r}: behind '{stem}' may stand {OPTIONS}, in this order, such "
+            f"as '{stem}-gap-r8', each once; depth and width are the ladder's, {LARGEST_GRID} pixels go without saying."
+        )
+    return unknown_name("labeler.stems entry", name, (*FAMILY_NAMES, *registered("labeler family")))
+
+
+def _check_pooling(name: str, room: Room) -> None:
+    one = parse_family(name)
+    assert one is not None, "the caller knows that it is a family's name"
+    if one.pixels != LARGEST_GRID and shrink_factor(room.shape, one.pixels) == shrink_factor(room.shape):
+        raise ConfigError(
+            f"labeler.stems: {name} reads images of {room.shape[1]} x {room.shape[2]} pixels as it would without "
+            f"-p{one.pixels}: leave that out, or take fewer pixels."
+        )
 
 
 def _no_network(name: str, room: Room) -> str:

@@ -16,7 +16,7 @@ from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish, tutor_facts
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import at_chance, caveats
-from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of, unimitated
+from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of, unclimbed, unimitated
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
 
@@ -60,7 +60,7 @@ def label(
             "temperature": capacity.choice.setting.temperature,
             "accuracy": made["accuracy"],
             **tutor_facts(setup, capacity),
-            "notes": [*notes, *caveats(context, data, ()), *unimitated(setup, tutor)],
+            "notes": [*notes, *caveats(context, data, ()), *unclimbed(setup), *unimitated(setup, tutor)],
         }
 
 

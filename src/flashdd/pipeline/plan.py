@@ -9,7 +9,8 @@ from flashdd.core.config import RunConfig
 from flashdd.core.device import resolve_device
 from flashdd.data.sources import check_source
 from flashdd.labels.catalog import SHORTLISTED
-from flashdd.labels.flash.candidates import Setting
+from flashdd.labels.flash.candidates import Course, Setting
+from flashdd.labels.flash.capacity import default_setting, softness_dial
 from flashdd.pipeline.setup import Setup, resolve, source_options
 from flashdd.report.text import counted
 from flashdd.training.classifier import ClassifierRecipe
@@ -63,7 +64,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         (
             "capacity",
-            f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_imitating(setup)}"
+            f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_relearned(setup)}{_imitating(setup)}"
             f"; {_reduced(setup)}{_proxies(setup)} proxy students",
         ),
         ("artifact", "pack images and labeler"),
@@ -95,7 +96,9 @@ def _proxies(setup: Setup) -> str:
     least = (climbed + max(finalists, chains) * few) * search.seeds + finalists * raised
     most = (rungs + min(search.finalists + chains - 1, rungs) * many) * search.seeds  # the best leads a chain
     most += 2 * search.finalists * raised  # contenders
-    most += (_courses(setup.settings) - 1) * rungs * search.seeds  # each other course may be climbed once
+    most += (
+        (len(_courses(setup.settings)) - 1) * rungs * search.seeds
+    )  # each other course may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     return f"{least + _with_offsets(setup)} to {most + _with_offsets(setup)}"
 
@@ -117,14 +120,21 @@ def _with_offsets(setup: Setup) -> int:
 def _retrained(setup: Setup) -> str:
     """The teacher's trainings beside its own, each of which labels the views anew."""
     own = setup.published.course
-    others = [course for course in dict.fromkeys(s.course for s in setup.teacher_settings) if course != own]
-    if not others:
-        return ""
-    epochs = [setup.teacher_at(course).epochs for course in others]
-    number, most = counted(len(others), "other training"), counted(max(epochs), "epoch")
-    return (
-        f" of the teacher and, as far as they make better ones, of {number} of it ({min(epochs)} to {most})"
-    )
+    others = [setup.teacher_at(course).epochs for course in _courses(setup.teacher_settings) if course != own]
+    return f" of the teacher{_as_far(others, 'it')}" if others else ""
+
+
+def _relearned(setup: Setup) -> str:
+    """The trainings of labelers' networks beside the whole one."""
+    own = default_setting(setup.settings).course
+    others = [setup.member_at(course).epochs for course in _courses(setup.settings) if course != own]
+    return _as_far(others, "them") if others else ""
+
+
+def _as_far(epochs: Sequence[int], whose: str) -> str:
+    number, most = counted(len(epochs), "other training"), counted(max(epochs), "epoch")
+    lengths = most if min(epochs) == max(epochs) else f"{min(epochs)} to {most}"
+    return f" and, as far as they make better ones, of {number} of {whose} ({lengths})"
 
 
 def _imitating(setup: Setup) -> str:
@@ -155,14 +165,16 @@ def _training(setup: Setup, recipe: ClassifierRecipe) -> str:
 
 
 def _others(settings: Sequence[Setting]) -> tuple[int, int]:
-    """Settings that a rung is tried at beside the default, at least (a step to either side) and at most."""
-    courses = _courses(settings) - 1
-    softness = len(settings) // (courses + 1) - 1
-    return min(2, softness) + min(1, courses), softness + courses
+    """Settings that a rung is tried at beside the default, at least (a step to each side that there is) and at most."""
+    default = default_setting(settings)
+    dial = softness_dial(settings, default)
+    here, courses = dial.index(default), len(_courses(settings)) - 1
+    steps = (here > 0) + (here < len(dial) - 1)
+    return steps + min(1, courses), len(dial) - 1 + courses
 
 
-def _courses(settings: Sequence[Setting]) -> int:
-    return len({setting.course for setting in settings})
+def _courses(settings: Sequence[Setting]) -> list[Course]:
+    return list(dict.fromkeys(setting.course for setting in settings))
 
 
 def _variants(setup: Setup) -> int:

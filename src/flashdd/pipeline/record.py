@@ -18,7 +18,7 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 from flashdd.pipeline.package import teacher_bytes, tutor_facts
 from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
-from flashdd.pipeline.search import SearchResult, unimitated
+from flashdd.pipeline.search import SearchResult, unclimbed, unimitated
 from flashdd.pipeline.setup import Setup
 from flashdd.pipeline.storedrows import BY_LABELER
 from flashdd.pipeline.suited import offset_notes
@@ -89,6 +89,7 @@ def build_record(
         "notes": [
             *at_chance(data, teacher),
             *_notes(context, data, image_stage, rows),
+            *unclimbed(setup),
             *unimitated(setup, capacity.tutor),
         ],
     }

@@ -17,6 +17,7 @@ from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting
 from flashdd.labels.flash.capacity import Offsets, SearchBudget, Variants, search
 from flashdd.labels.table import Labels
+from flashdd.models.family import LabelerSpec, parse_family
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.labels import TABLE_REVISION, labels_of, labels_stage
 from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign, labeler_stage
@@ -26,7 +27,7 @@ from flashdd.pipeline.setup import Setup
 from flashdd.report.text import counted
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_TEACHER_REVISION, _CAPACITY_REVISION = 9, 13
+_TEACHER_REVISION, _CAPACITY_REVISION = 9, 14
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -125,6 +126,18 @@ def unimitated(setup: Setup, tutor: TutorDesign | None) -> list[str]:
     return [
         f"labeler.tutor: no training of the teacher shorter than {counted(whole, 'epoch')} is tried ({remedy}), "
         f"{_NOT_IMITATED}"
+    ]
+
+
+def unclimbed(setup: Setup) -> list[str]:
+    """That a ladder of `labeler.stems` has no rung within both ceilings."""
+    climbed = {LabelerSpec.parse(chain[0].name).family for family in setup.families for chain in family}
+    left_out = [stem for stem in setup.config.labeler.stems if parse_family(stem) and stem not in climbed]
+    if not left_out:
+        return []
+    return [
+        f"labeler.stems: no network of {', '.join(left_out)} was tried, for none fits {setup.budget_bytes:,} bytes and "
+        f"{setup.max_macs:,} multiply-accumulates per image."
     ]
 
 

@@ -164,6 +164,20 @@ def test_the_best_of_every_chain_shows_what_another_length_brings() -> None:
     assert not any(name == "a1" and setting.length != 1.0 for name, setting, _ in score.calls)
 
 
+def test_every_chain_of_a_family_shows_one_rung_and_finalists_beside() -> None:
+    """Varied: two finalists, and the best of the second and third chain, the second of the same family."""
+    score = Scores({"a1": 0.6, "a2": 0.7, "a3": 0.69, "b4": 0.5, "b5": 0.55, "c6": 0.4, "c7": 0.3})
+    families = [[made_chain("a", 1, 2, 3), made_chain("b", 4, 5)], [made_chain("c", 6, 7)]]
+    search(families, LENGTHS, score, BUDGET)
+    assert {name for name, setting, _ in score.calls if setting == _at(2.0)} == {"a2", "a3", "b5", "c6"}
+
+
+def test_where_a_family_is_climbed_again_all_of_its_chains_are() -> None:
+    score = AtHalf({"a1": 0.6, "a2": 0.5, "b3": 0.55, "b4": 0.4}, "b3")
+    search([[made_chain("a", 1, 2), made_chain("b", 3, 4)]], LENGTHS, score, replace(BUDGET, finalists=1))
+    assert {name for name, setting, _ in score.calls if setting == _at(0.5)} == {"a1", "a2", "b3", "b4"}
+
+
 def test_no_proxy_is_trained_twice_and_finalists_get_their_seeds() -> None:
     score = Scores({"a1": 0.5, "a2": 0.6, "a3": 0.7})
     measured, chosen = search([[made_chain("a", 1, 2, 3)]], SETTINGS, score, BUDGET)
@@ -237,6 +251,13 @@ def test_a_smaller_one_loses_half_a_point_at_most_however_large_the_error() -> N
     more = made_measured("tiny", 1, 0.75, 0.84, 0.794)  # behind by 0.0053 +- 0.032
     assert choose([top, half, more]) is half
     assert choose([top, more]) is top
+
+
+@pytest.mark.parametrize("base", [0.5, 0.6, 0.7, 0.75, 0.81])
+def test_exactly_half_a_point_may_be_lost_however_floats_round(base: float) -> None:
+    top = made_measured("big", 9, base + 0.1, base - 0.1)
+    half = made_measured("mid", 5, base + 0.1 - 0.01, base - 0.1)
+    assert choose([top, half]) is half
 
 
 def test_of_one_capacity_the_best_setting_is_chosen() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from made_scores import BUDGET, DEFAULT, OFFSET, Scores, made_chain
 
-from flashdd.labels.flash.candidates import Candidate, Measured
-from flashdd.labels.flash.capacity import Offsets, search
+from flashdd.labels.flash.candidates import Candidate, Measured, Rung
+from flashdd.labels.flash.capacity import Offsets, Variants, search
 
 
 def _offsets(lost: dict[str, float]) -> Offsets:
@@ -72,3 +72,43 @@ def test_class_offsets_have_to_gain_more_than_chance(values: tuple[float, ...], 
     offsets = replace(offsets, applied=lambda choice: replace(choice.candidate, setting=OFFSET))
     measured, chosen = search([[made_chain("a", 1)]], [DEFAULT], score, BUDGET, offsets=offsets)
     assert bool(measured[chosen].candidate.setting.offsets) == gains
+
+
+def test_offsets_that_gain_nothing_do_not_bring_back_a_rung_that_was_refused() -> None:
+    """The wider rung of 4 bits has to be above the choice to be one, is below, and would be the smallest of equals."""
+    wide = Rung(name="wide", params=15, bytes=7, macs=15, bits=4, num_members=1)
+
+    def score(candidate: Candidate, seed: int) -> float:
+        unsure = 0.01 * seed if candidate.rung.bits == 4 else 0.0  # 0.02 of it on average, less at two seeds
+        return 0.6 + unsure - (0.021 if candidate.rung.bits == 4 else 0.0)
+
+    variants = Variants(
+        fewer_bits=lambda rung: [wide] if rung.bits == 8 else [],
+        with_members=lambda rung, count: None,
+        max_bytes=8,
+        max_macs=100,
+    )
+    families = [[made_chain("a", 8)]]
+    without, chosen = search(families, [DEFAULT], score, BUDGET, variants)
+    assert without[chosen].candidate.rung.name == "a8"
+    assert [entry.candidate.rung.name for entry in without] == ["wide", "a8"]
+    offsets = _offsets({"a8": 0.0, "wide": 0.0})
+    measured, chosen = search(families, [DEFAULT], score, BUDGET, variants, offsets)
+    assert measured[chosen].candidate.rung.name == "a8"
+
+
+def test_offsets_that_gain_nothing_leave_an_ensemble_as_it_is() -> None:
+    def score(candidate: Candidate, seed: int) -> float:
+        return 0.5 + 0.1 * (candidate.rung.num_members == 2) - 0.1 * len(candidate.setting.offsets)
+
+    variants = Variants(
+        fewer_bits=lambda rung: [],
+        with_members=lambda rung, count: (
+            replace(rung, num_members=count, bytes=8 * count, macs=8 * count) if count == 2 else None
+        ),
+        max_bytes=16,
+        max_macs=100,
+    )
+    families = [[made_chain("a", 8)]]
+    measured, chosen = search(families, [DEFAULT], score, BUDGET, variants, _offsets({"a8": 0.0}))
+    assert str(measured[chosen].candidate) == "a8-b8-m2@1-s0-t4-x1"

@@ -18,14 +18,15 @@ from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, S
 from flashdd.labels.flash.plan import Measurement, plan
 
 _DEFAULT_LENGTH = 1.0
-_MOST_LOST = 0.005
-"""Accuracy that a choice may lose to the best candidate for being smaller: half a point."""
+_MOST_LOST = 0.005 + 1e-9
+"""Accuracy that a choice may lose to the best candidate for being smaller: half a point, and what floats round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBudget:
-    """seeds: of every candidate, two at least; finalists: so many get `finalist_seeds`, and up to so many contenders;
-    patience: rungs without gain."""
+    """seeds: of every candidate, two at least; finalists: so many rungs, and the best of every chain, vary their
+    settings, and so many candidates get `finalist_seeds`, as do up to so many contenders; patience: rungs without gain.
+    """
 
     seeds: int
     finalists: int
@@ -69,7 +70,7 @@ def search(
 ) -> tuple[list[Measured], int]:
     """Measure candidates and choose one: all that were measured, by capacity, and the index of the choice.
 
-    families: of every family its chains, one per depth, each of ascending capacity.
+    families: of every family its chains, none empty, each of ascending capacity.
 
     1. Climb every chain at the default setting, until `patience` rungs bring no gain.
     2. Vary the settings of the best `finalists` rungs and of the best of every chain, for another course may suit what
@@ -86,9 +87,9 @@ def search(
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
-    8. Class offsets: measure the choice with them, beside what 4. would choose, among all that were raised, by what
-       their proxies reach without any. With them it is chosen if it gains more than one standard error or, being of
-       less capacity, is within one standard error and half a point.
+    8. Class offsets: measure the choice with them, beside what 4. would choose, among all that were raised or might be
+       chosen since, by what their proxies reach without any. With them it is chosen if it gains more than one standard
+       error or, being of less capacity, is within one standard error and half a point.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -110,29 +111,31 @@ def search(
     chosen = choose(raised)
     final = partial(measure, seeds=seeds)
     if variants is not None:
-        chosen = _with_fewer_bits(chosen, raised, final, variants)
-        chosen = _with_more_members(chosen, final, variants)
+        raised = _with_fewer_bits(chosen, raised, final, variants)
+        chosen = _with_more_members(choose(raised), final, variants)
     if offsets is not None:
-        raised = [entry for entry in measured.values() if len(entry.values) >= seeds]
-        chosen = _with_offsets(chosen, raised, final, offsets)
+        chosen = _with_offsets(chosen, [*raised, chosen], final, offsets)
     table = sorted(measured.values(), key=_order)
     return table, table.index(chosen)
 
 
 def _with_fewer_bits(
-    chosen: Measured, raised: list[Measured], measure: Callable[[Candidate], Measured], variants: Variants
-) -> Measured:
+    chosen: Measured,
+    raised: Sequence[Measured],
+    measure: Callable[[Candidate], Measured],
+    variants: Variants,
+) -> list[Measured]:
+    """`raised`, and those of fewer bits that may be chosen beside them."""
+    found = list(raised)
     while rungs := variants.fewer_bits(chosen.candidate.rung):
         reduced = [measure(replace(chosen.candidate, rung=rung)) for rung in rungs]
         name = chosen.candidate.rung.name
         # another network has to gain: it computes more
-        raised += [
-            entry for entry in reduced if entry.candidate.rung.name == name or entry.mean > chosen.mean
-        ]
-        chosen = choose(raised)
+        found += [entry for entry in reduced if entry.candidate.rung.name == name or entry.mean > chosen.mean]
+        chosen = choose(found)
         if chosen not in reduced:
             break
-    return chosen
+    return found
 
 
 def _with_more_members(
@@ -217,6 +220,11 @@ def default_setting(settings: Sequence[Setting]) -> Setting:
     return sorted(plain, key=_softness)[len(plain) // 2]
 
 
+def softness_dial(settings: Sequence[Setting], default: Setting) -> list[Setting]:
+    """The settings that differ from the default in temperature or scale alone, and itself, the hardest first."""
+    return sorted((setting for setting in settings if setting.course == default.course), key=_softness)
+
+
 def _softness(setting: Setting) -> tuple[float, float]:
     return setting.temperature, -setting.logit_scale
 
@@ -234,9 +242,8 @@ def _varied(
 def _vary(
     rung: Rung, settings: Sequence[Setting], default: Setting, measure: Callable[[Candidate], Measured]
 ) -> None:
-    softness = sorted((s for s in settings if s.course == default.course), key=_softness)
     start = measure(Candidate(rung=rung, setting=default))
-    _vary_course(_best_along(softness, start, measure), settings, measure)
+    _vary_course(_best_along(softness_dial(settings, default), start, measure), settings, measure)
 
 
 def _vary_course(
