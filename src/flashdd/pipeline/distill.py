@@ -29,7 +29,7 @@ from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.setup import FOREIGN, foreign_hints
 from flashdd.pipeline.start import started
 
-_FOREIGN_REVISION = 4
+_FOREIGN_REVISION = 5
 _SOFT_LABELS = "soft_labels.npy"
 _BATCH = 500
 

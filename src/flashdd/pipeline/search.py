@@ -27,7 +27,7 @@ from flashdd.pipeline.setup import Setup
 from flashdd.report.text import counted
 
 _NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_TEACHER_REVISION, _CAPACITY_REVISION = 9, 14
+_TEACHER_REVISION, _CAPACITY_REVISION = 10, 14
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
