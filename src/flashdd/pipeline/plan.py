@@ -96,9 +96,8 @@ def _proxies(setup: Setup) -> str:
     least = (climbed + max(finalists, chains) * few) * search.seeds + finalists * raised
     most = (rungs + min(search.finalists + chains - 1, rungs) * many) * search.seeds  # the best leads a chain
     most += 2 * search.finalists * raised  # contenders
-    most += (
-        (len(_courses(setup.settings)) - 1) * rungs * search.seeds
-    )  # each other course may be climbed once
+    other_courses = len(_courses(setup.settings)) - 1
+    most += other_courses * rungs * search.seeds  # each may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
     return f"{least + _with_offsets(setup)} to {most + _with_offsets(setup)}"
 
