@@ -53,13 +53,13 @@ def test_a_teacher_was_trained_before_but_not_at_other_lengths() -> None:
 
 def test_a_tutor_labels_once_or_at_every_step_of_every_training() -> None:
     rows = [_row(), _row(bits=4), _row(num_members=3), _row(name="b", epochs=4)]
-    one = {"epochs": 5, "copies": 1}
+    one = {"epochs": 5, "copies": 1, "trained": 0}
     assert tutor_flops(rows, WORK, 1000, **one, views=8) == 2 * 1000 * 100 * 8
     assert tutor_flops(rows, WORK, 1000, **one, views=None) == 2 * 1000 * 100 * (3 * 2 + 4)
 
 
-def test_every_tutor_but_the_first_is_trained_for_it() -> None:
-    rows, three = [_row()], {"epochs": 5, "copies": 3}
+def test_tutors_label_and_those_that_were_not_there_are_trained() -> None:
+    rows, three = [_row()], {"epochs": 5, "copies": 3, "trained": 2}
     trained = 2 * 6 * 1000 * 100 * 5
     assert tutor_flops(rows, WORK, 1000, **three, views=8) == 3 * 2 * 1000 * 100 * 8 + trained
     assert tutor_flops(rows, WORK, 1000, **three, views=None) == 3 * 2 * 1000 * 100 * 2 + trained

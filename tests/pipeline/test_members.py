@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 import torch
@@ -17,18 +15,14 @@ from torch import Tensor
 from flashdd.core.files import read_json
 from flashdd.core.record import Record
 from flashdd.data.dataset import RealDataset
-from flashdd.data.sources import check_source
 from flashdd.data.views import ViewBatch
 from flashdd.labels import table
-from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting
 from flashdd.labels.flash.labeler import Labeler, Member
 from flashdd.labels.flash.pack import labeler_bytes
 from flashdd.labels.table import TableSource
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import Design, TutorDesign, labeler_stage, rounded, single
 from flashdd.pipeline.real import network_stage, tabled_epochs
-from flashdd.pipeline.search import SearchResult, tutor_of, unimitated
-from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
 from flashdd.training.classifier import ClassifierRecipe
 from flashdd.training.losses import kl_divergence, soft_targets
@@ -135,42 +129,6 @@ def test_a_tutors_labels_are_those_of_the_views_that_are_trained_on(
             torch.testing.assert_close(logits, (one + other) / 2, rtol=1e-4, atol=1e-4)
 
 
-def test_only_a_teacher_that_is_stopped_early_is_imitated(
-    finished: tuple[Path, Record], tmp_path: Path
-) -> None:
-    config = tiny_config(search__teacher_lengths=[0.5, 1.0])
-    with started(config, tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (context, _):
-        half, whole, twice = (Course(length=length, shift=0.125) for length in (0.5, 1.0, 2.0))
-        nearly = Course(length=0.999, shift=0.125)  # rounds to all epochs
-        assert tutor_of(context, lambda: _chosen(half)) == TutorDesign(
-            epochs=context.setup.teacher_at(half).epochs, shift=0.125, copies=3
-        )
-        assert tutor_of(context, lambda: _chosen(whole)) is None
-        assert tutor_of(context, lambda: _chosen(nearly)) is None
-        assert tutor_of(context, lambda: _chosen(twice)) is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"search__teacher_lengths": [0.5, 1.0]}, "makes the best students after its whole training"),
-        ({}, r"shorter than 2 epochs is tried \(search.teacher_lengths\)"),
-        (
-            {"teacher__epochs": 1, "search__teacher_lengths": [0.5, 1.0]},
-            r"shorter than 1 epoch .*teacher.epochs",
-        ),
-        ({"labeler__tutor": "none"}, None),
-    ],
-)
-def test_a_note_says_why_nobody_is_imitated(changes: dict[str, object], told: str | None) -> None:
-    config = tiny_config(**changes)
-    setup = resolve(config, check_source(source_options(config)))
-    notes = unimitated(setup, None)
-    assert len(notes) == (told is not None)
-    assert told is None or re.search(told, notes[0])
-    assert unimitated(setup, _TUTOR) == []
-
-
 def test_a_table_has_the_views_that_are_asked_for_and_a_longer_one_teaches_the_same(
     opened: tuple[Context, RealDataset], tmp_path: Path
 ) -> None:
@@ -184,13 +142,6 @@ def test_a_table_has_the_views_that_are_asked_for_and_a_longer_one_teaches_the_s
         longer, shorter = labeler_stage(other, same, imitator), labeler_stage(context, data, imitator)
         assert labeler_bytes(longer.open()) == labeler_bytes(shorter.open())
         assert longer.parts[0].hash == shorter.parts[0].hash
-
-
-def _chosen(course: Course) -> SearchResult:
-    setting = Setting(length=course.length, shift=course.shift, temperature=4.0, logit_scale=1.0)
-    rung = Rung(name="convnet-2-w8", params=1, bytes=1, macs=1)
-    measured = [Measured(candidate=Candidate(rung=rung, setting=setting), values=(0.5,))]
-    return SearchResult(stage=cast(Any, None), measured=measured, chosen=0, facts=[])
 
 
 def test_who_is_imitated_and_how_many_make_another_network(opened: tuple[Context, RealDataset]) -> None:

@@ -352,6 +352,7 @@ def test_from_sixteen_pixels_on_labelers_imitate_by_default(
     assert {2, 4} <= {candidate.epochs for candidate in tried}
     assert (tried[record.teacher_search.chosen].epochs < 4) == stopped
     assert (record.labeler.tutor is not None) == stopped
+    assert (record.tutor_search is None) == stopped  # on equal terms nobody is imitated
     assert any(note.startswith("labeler.tutor") for note in record.notes) != stopped
     assert record.labeler.tutor is None or record.labeler.tutor.num_networks == 3
 

@@ -18,7 +18,7 @@ from flashdd.data.imageset import ImageSet
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import TutorDesign
-from flashdd.pipeline.search import capacity_search, teacher_search
+from flashdd.pipeline.search import capacity_search, teacher_search, tutor_trial
 from flashdd.pipeline.setup import resolve
 from flashdd.pipeline.start import started
 
@@ -39,6 +39,10 @@ def opened(finished: tuple[Path, Record], tmp_path: Path) -> Iterator[Opened]:
 
 def _capacity(context: Context, data: RealDataset) -> object:
     return capacity_search(context, data, _IMAGES, _TUTOR)
+
+
+def _trial(context: Context, data: RealDataset) -> object:
+    return tutor_trial(context, data, _IMAGES, _TUTOR)
 
 
 def _teacher(context: Context, data: RealDataset) -> object:
@@ -66,7 +70,7 @@ def _key(
     return asked.value.args
 
 
-@pytest.mark.parametrize("search", [_capacity, _teacher])
+@pytest.mark.parametrize("search", [_capacity, _trial, _teacher])
 @pytest.mark.parametrize("revision", ["NETWORK_REVISION", "MEMBERS_REVISION", "TABLE_REVISION"])
 def test_whatever_proxies_learn_from_has_its_revision_in_the_key(
     revision: str,
@@ -80,7 +84,7 @@ def test_whatever_proxies_learn_from_has_its_revision_in_the_key(
     assert before != _key(opened, monkeypatch, search)
 
 
-@pytest.mark.parametrize("search", [_capacity, _teacher])
+@pytest.mark.parametrize("search", [_capacity, _trial, _teacher])
 @pytest.mark.parametrize(
     "dial",
     [
@@ -117,15 +121,20 @@ def test_only_labelers_have_ceilings(
 
 @pytest.mark.parametrize(
     ("revision", "thrown_away"),
-    [("_TEACHER_REVISION", _teacher), ("_CAPACITY_REVISION", _capacity), ("TUTOR_REVISION", _capacity)],
+    [
+        ("_TEACHER_REVISION", {_teacher}),
+        ("_CAPACITY_REVISION", {_capacity}),
+        ("_TRIAL_REVISION", {_trial}),
+        ("TUTOR_REVISION", {_capacity, _trial}),
+    ],
 )
-def test_what_only_one_search_does_leaves_the_other(
+def test_what_only_some_searches_do_leaves_the_others(
     revision: str,
-    thrown_away: Callable[[Context, RealDataset], object],
+    thrown_away: set[Callable[[Context, RealDataset], object]],
     opened: Opened,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = {search: _key(opened, monkeypatch, search) for search in (_capacity, _teacher)}
+    before = {search: _key(opened, monkeypatch, search) for search in (_capacity, _trial, _teacher)}
     monkeypatch.setattr(search_module, revision, 999)
-    changed = [search for search in before if _key(opened, monkeypatch, search) != before[search]]
-    assert changed == [thrown_away]
+    changed = {search for search in before if _key(opened, monkeypatch, search) != before[search]}
+    assert changed == thrown_away

@@ -125,6 +125,9 @@ class Candidate(_Facts):
     num_members: Positive | None = None
     length: Ratio | None = None  # factor on the configured training, in `epochs` already
     shift: Fraction | None = None  # share of its side by which a real image moved at most in training
+    tutor_epochs: Count | None = (
+        None  # of the teacher that the network imitates; 0 where it learned the classes
+    )
     depth: Count | None = None
     rung: Count | None = None
     values: tuple[Fraction, ...] | None = None  # proxy accuracy by seed
@@ -268,6 +271,7 @@ class Record(RecordFile):
     seconds: dict[str, Amount]  # by stage, in the order of the stages
     artifact_bytes: Count
     teacher_search: Search | None = None
+    tutor_search: Search | None = None  # where proxies decided whom the labeler imitates
     ship: ShipFacts | None = None
     notes: tuple[str, ...] = ()  # what a reader must know: "CPU-sized", "CIFAR-10 (JPEG q75)"
 

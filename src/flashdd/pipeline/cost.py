@@ -82,10 +82,11 @@ def tutor_flops(
     *,
     epochs: int,
     copies: int,
+    trained: int,
     views: int | None,
 ) -> int:
     """Operations of `copies` tutors of so many `macs` per image that label the real images for the networks of `rows`,
-    and of the training of all but the first, which the teacher's search has trained, for `epochs`.
+    and of the training of `trained` of them, which were not there yet, for `epochs`.
 
     views: of every image, which they label once for all networks; None: they label at every step of every training.
     """
@@ -94,7 +95,7 @@ def tutor_flops(
         network = row["name"], row["epochs"], row["shift"]
         asked[network] = max(asked.get(network, 0), row["epochs"] * row["num_members"])
     passes = _FORWARD * copies * (sum(asked.values()) if views is None else views)
-    return macs * work.train * (passes + _TRAIN * (copies - 1) * epochs)
+    return macs * work.train * (passes + _TRAIN * trained * epochs)
 
 
 def reference_epochs(flops: int, work: Workload) -> float:

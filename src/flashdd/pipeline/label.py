@@ -16,9 +16,10 @@ from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.package import artifact_stage, publish, tutor_facts
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import at_chance, caveats
-from flashdd.pipeline.search import capacity_search, teacher_search, tutor_of, unclimbed, unimitated
+from flashdd.pipeline.search import capacity_search, teacher_search, unclimbed
 from flashdd.pipeline.setup import resolve, source_options
 from flashdd.pipeline.start import started
+from flashdd.pipeline.tutors import tutor_of, unimitated
 
 
 def label(
@@ -40,7 +41,8 @@ def label(
         image_stage = images_stage(context, data, teacher, setup.method)
         images = open_images(image_stage)
         courses = partial(teacher_network, context, data)
-        tutor = tutor_of(context, lambda: teacher_search(context, data, images, courses))
+        searched = partial(teacher_search, context, data, images, courses)
+        tutor = tutor_of(context, data, images, searched).design
         capacity = capacity_search(context, data, images, tutor)
         artifact, content = artifact_stage(context, data, images, capacity)
         made = artifact.record

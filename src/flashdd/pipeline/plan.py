@@ -62,6 +62,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
             "teacher-search",
             f"up to {teacher} proxy students ({setup.proxy}, {protocol.steps} steps){_retrained(setup)}",
         ),
+        *_tutor_search(setup),
         (
             "capacity",
             f"up to {rungs} networks of {_training(setup, setup.member_recipe)}{_relearned(setup)}{_imitating(setup)}"
@@ -136,13 +137,28 @@ def _as_far(epochs: Sequence[int], whose: str) -> str:
     return f" and, as far as they make better ones, of {number} of {whose} ({lengths})"
 
 
+def _tutor_search(setup: Setup) -> list[tuple[str, str]]:
+    """Of trials whom to imitate, where the teacher's search does not say."""
+    if not setup.tutors:
+        return []
+    dial = softness_dial(setup.settings, default_setting(setup.settings))
+    most = (2 + len(setup.stopped_epochs)) * len(dial) * setup.config.search.seeds
+    return [
+        (
+            "tutor-search",
+            f"if the teacher is best after its whole training: up to {most} proxy students of a network that imitates "
+            "it, then or stopped earlier, or learns the classes",
+        )
+    ]
+
+
 def _imitating(setup: Setup) -> str:
     whom, count = setup.config.teacher.name, setup.tutors
     if count == 0:
         return ""
     if count > 1:
         whom = f"the mean of {count} {whom} ({count - 1} of them trained for it)"
-    return f", which imitate {whom} in the training that its search chooses, where that is a short one"
+    return f", which imitate {whom} in the training that these searches choose, if one is better than the classes"
 
 
 def _reduced(setup: Setup) -> str:

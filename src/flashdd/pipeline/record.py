@@ -18,10 +18,11 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 from flashdd.pipeline.package import teacher_bytes, tutor_facts
 from flashdd.pipeline.real import Network, tabled_epochs, tutor_tabled
-from flashdd.pipeline.search import SearchResult, unclimbed, unimitated
+from flashdd.pipeline.search import SearchResult, unclimbed
 from flashdd.pipeline.setup import Setup
 from flashdd.pipeline.storedrows import BY_LABELER
 from flashdd.pipeline.suited import offset_notes
+from flashdd.pipeline.tutors import Tutoring, unimitated
 from flashdd.report.text import percent_text
 
 _KEPT = ("scheme", "images", "student", "protocol", "label_bytes", "accuracy", "best_epoch", "seconds")
@@ -36,6 +37,7 @@ def build_record(
     teacher: Network,
     image_stage: StageResult,
     teacher_search: SearchResult,
+    tutoring: Tutoring,
     capacity: SearchResult,
     artifact: StageResult,
     students: list[dict[str, Any]],
@@ -46,7 +48,7 @@ def build_record(
     artifact_bytes: int,
 ) -> Record:
     """The record of a finished run, with every key that FORMAT.md lists."""
-    setup = context.setup
+    setup, trials = context.setup, tutoring.trials
     rows = [_student(row, students) for row in students]
     work = Workload.of(
         context, len(data.train.labels), len(data.val.labels), image_stage.record["num_images"]
@@ -70,6 +72,7 @@ def build_record(
             "accuracy": teacher.accuracy("test"),
         },
         "teacher_search": _search(teacher_search, work, trained=setup.teacher_recipe.shift),
+        **_tutor_search(context, data, teacher_search, tutoring, work),
         "capacity": capacity_facts(context, data, capacity, work),
         "labeler": _labeler(setup, capacity, artifact),
         "throughput": [throughput],
@@ -79,6 +82,7 @@ def build_record(
             **seconds,
             "images": image_stage.seconds,
             "teacher-search": teacher_search.stage.seconds,
+            **({"tutor-search": sum(trial.stage.seconds for trial in trials)} if trials else {}),
             "capacity": capacity.stage.seconds,
             "artifact": artifact.seconds,
             **_choice_seconds(students),
@@ -183,22 +187,50 @@ def _search(
 def capacity_facts(
     context: Context, data: RealDataset, capacity: SearchResult, work: Workload
 ) -> dict[str, Any]:
-    """The record's `capacity`: every candidate, the choice, and what it all cost."""
-    return _search(capacity, work, beside=_tutor_flops(context, data, capacity, work))
+    """The record's `capacity`: every candidate, the choice, and what it all cost. Its first tutor was there already."""
+    trained = capacity.tutor.copies - 1 if capacity.tutor else 0
+    return _search(capacity, work, beside=_tutor_flops(context, data, capacity, work, trained))
 
 
-def _tutor_flops(context: Context, data: RealDataset, capacity: SearchResult, work: Workload) -> int:
-    """Of the labels that the candidates imitated; the first tutor's training is part of the teacher's search."""
-    if capacity.tutor is None:
+def _tutor_search(
+    context: Context, data: RealDataset, teacher_search: SearchResult, tutoring: Tutoring, work: Workload
+) -> dict[str, Any]:
+    """The record's `tutor_search`, the trials as one table; nothing where none was made."""
+    if not tutoring.trials:
+        return {}
+    there = {(row["epochs"], row["shift"]) for row in teacher_search.facts}
+    found = []
+    for trial in tutoring.trials:
+        trained = int(trial.tutor is not None and (trial.tutor.epochs, trial.tutor.shift) not in there)
+        facts = _search(trial, work, beside=_tutor_flops(context, data, trial, work, trained))
+        imitated = trial.tutor.epochs if trial.tutor else 0
+        facts["candidates"] = [{**row, "tutor_epochs": imitated} for row in facts["candidates"]]
+        found.append(facts)
+    before = sum(len(facts["candidates"]) for facts in found[: tutoring.chosen])
+    return {
+        "tutor_search": {
+            "candidates": [row for facts in found for row in facts["candidates"]],
+            "chosen": before + found[tutoring.chosen]["chosen"],
+            **{key: sum(facts[key] for facts in found) for key in ("seconds", "flops", "reference_epochs")},
+        }
+    }
+
+
+def _tutor_flops(
+    context: Context, data: RealDataset, found: SearchResult, work: Workload, trained: int
+) -> int:
+    """Of the labels that the candidates imitated, and of the training of so many tutors."""
+    if found.tutor is None:
         return 0
     setup = context.setup
     tabled = tutor_tabled(context, data, setup.member_recipe)
     return tutor_flops(
-        capacity.facts,
+        found.facts,
         work,
         setup.teacher_size.macs,
-        epochs=capacity.tutor.epochs,
-        copies=capacity.tutor.copies,
+        epochs=found.tutor.epochs,
+        copies=found.tutor.copies,
+        trained=trained,
         views=tabled_epochs(context, setup.member_recipe) if tabled else None,
     )
 

@@ -26,9 +26,10 @@ from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import capacity_facts, plain, resolved_config
 from flashdd.pipeline.schemes import check_scheme
-from flashdd.pipeline.search import capacity_search, design_of, teacher_search, tutor_of
+from flashdd.pipeline.search import capacity_search, design_of, teacher_search
 from flashdd.pipeline.setup import Setup, resolve, source_options
 from flashdd.pipeline.start import claim_output, started
+from flashdd.pipeline.tutors import tutor_of
 
 SWEEP_SEEDS, FINAL_SEEDS = 3, 10
 _BEST = 2  # of the grid, that are trained again with more seeds
@@ -206,9 +207,11 @@ def _choice(case: _Case, out: Path, cache: Path | str | None, progress: Progress
         setup = context.setup
         images = open_images(images_stage(context, data, images_teacher(context, data), setup.method))
         courses = partial(teacher_network, context, data)
-        tutor = tutor_of(context, lambda: teacher_search(context, data, images, courses))
+        tutoring = tutor_of(context, data, images, partial(teacher_search, context, data, images, courses))
+        tutor = tutoring.design
         _check_tutors(setup, tutor)
         found = capacity_search(context, data, images, tutor)
+        searches = (*tutoring.trials, found)
         rung, setting = found.choice.rung, found.choice.setting
         design = replace(design_of(context, rung, setting.course, tutor), shift=None)  # the run's own
         softness = _softness(setup, setting.temperature, setting.logit_scale)
@@ -219,8 +222,8 @@ def _choice(case: _Case, out: Path, cache: Path | str | None, progress: Progress
             config=_record_config(setup, data),
             facts={
                 "image_passes": setup.protocol.passes(images.num_images),
-                "proxies": sum(len(entry.values) for entry in found.measured),
-                "seconds": found.stage.seconds,
+                "proxies": sum(len(entry.values) for search in searches for entry in search.measured),
+                "seconds": sum(search.stage.seconds for search in searches),
                 "search": capacity_facts(context, data, found, work),
             },
         )

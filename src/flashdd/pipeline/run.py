@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from flashdd.core.device import environment
 from flashdd.core.files import folder_bytes, read_json, write_atomic
 from flashdd.core.progress import Progress
 from flashdd.core.record import Record
+from flashdd.core.stages import StageResult
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.pipeline.context import Context
@@ -29,13 +31,13 @@ from flashdd.pipeline.search import (
     capacity_search,
     design_of,
     teacher_search,
-    tutor_of,
 )
 from flashdd.pipeline.ship import ship_classifier
 from flashdd.pipeline.start import source_commit, started
 from flashdd.pipeline.students import student_rows
 from flashdd.pipeline.suited import suited_labeler
 from flashdd.pipeline.throughput import throughput_stage
+from flashdd.pipeline.tutors import tutor_of
 from flashdd.report.build import ReportFiles, render_page
 
 
@@ -61,7 +63,8 @@ def _run(context: Context, data: RealDataset) -> Record:
     image_stage = images_stage(context, data, teacher, setup.method)
     images = open_images(image_stage)
     searched = teacher_search(context, data, images, partial(teacher_network, context, data))
-    capacity = capacity_search(context, data, images, tutor_of(context, lambda: searched))
+    tutoring = tutor_of(context, data, images, lambda: searched)
+    capacity = capacity_search(context, data, images, tutoring.design)
     artifact, content = artifact_stage(context, data, images, capacity)
     material = Material(
         data=data,
@@ -89,12 +92,13 @@ def _run(context: Context, data: RealDataset) -> Record:
         teacher=teacher,
         image_stage=image_stage,
         teacher_search=searched,
+        tutoring=tutoring,
         capacity=capacity,
         artifact=artifact,
         students=students,
         ship=ship,
         throughput=throughput,
-        seconds=_seconds(context, data, images, searched, capacity),
+        seconds=_seconds(context, data, images, searched, (*tutoring.trials, capacity)),
         environment=environment(context.device, commit=commit),
         artifact_bytes=folder_bytes(context.out / "artifact"),
     ).unless_written(context.out / "record.json")
@@ -123,24 +127,35 @@ def _make_way(context: Context, data: RealDataset) -> None:
 
 
 def _seconds(
-    context: Context, data: RealDataset, images: ImageSet, searched: SearchResult, capacity: SearchResult
+    context: Context,
+    data: RealDataset,
+    images: ImageSet,
+    searched: SearchResult,
+    labelers: Sequence[SearchResult],
 ) -> dict[str, float]:
-    """Of the stages that the others share: decoding, teachers of other courses, their labels, the rungs' training."""
+    """Of the stages that the others share: decoding, teachers of other courses, their labels, the labelers' networks
+    with those whom they imitate."""
     courses = dict.fromkeys(entry.candidate.setting.course for entry in searched.measured)
     teachers = [teacher_network(context, data, course) for course in courses]
-    rungs = dict.fromkeys(
-        (entry.candidate.rung, entry.candidate.setting.course) for entry in capacity.measured
-    )
-    made = [labeler_stage(context, data, design_of(context, *rung, capacity.tutor)) for rung in rungs]
-    parts = {part.folder: part.seconds for labeler in made for part in (*labeler.parts, labeler.stage)}
-    if capacity.tutor:
-        tutors = capacity.tutor.networks(context, data)
-        labeled = tutor_stage(context, tutors, context.setup.member_recipe)
-        beside = [tutor.stage for tutor in tutors[1:]]  # the first is the teacher
-        parts |= {part.folder: part.seconds for part in (labeled, *beside)}
+    beside = {teacher.stage.folder for teacher in teachers}
+    parts = {part.folder: part.seconds for found in labelers for part in _members(context, data, found)}
     return {
         "data": read_json(context.out / "stages" / "data.json")["seconds"],
         "labels": sum(labels_stage(context, teacher, images)[0].seconds for teacher in teachers),
-        "members": sum(parts.values()),
+        "members": sum(seconds for folder, seconds in parts.items() if folder not in beside),
         "teacher": sum(teacher.stage.seconds for teacher in teachers),
     }
+
+
+def _members(context: Context, data: RealDataset, found: SearchResult) -> list[StageResult]:
+    """What the search's labelers are made of: their networks, the tutors of these and the tutors' labels."""
+    rungs = dict.fromkeys((entry.candidate.rung, entry.candidate.setting.course) for entry in found.measured)
+    made = [labeler_stage(context, data, design_of(context, *rung, found.tutor)) for rung in rungs]
+    parts = [part for labeler in made for part in (*labeler.parts, labeler.stage)]
+    if found.tutor:
+        tutors = found.tutor.networks(context, data)
+        parts += [
+            tutor_stage(context, tutors, context.setup.member_recipe),
+            *(tutor.stage for tutor in tutors),
+        ]
+    return parts

@@ -6,6 +6,7 @@ validated on held-out real training images. Test data are never read here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
@@ -15,7 +16,14 @@ from flashdd.core.stages import StageResult, StageWork
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting
-from flashdd.labels.flash.capacity import Offsets, SearchBudget, Variants, search
+from flashdd.labels.flash.capacity import (
+    Offsets,
+    SearchBudget,
+    Variants,
+    default_setting,
+    search,
+    softness_dial,
+)
 from flashdd.labels.table import Labels
 from flashdd.models.family import LabelerSpec, parse_family
 from flashdd.pipeline.context import Context
@@ -24,10 +32,8 @@ from flashdd.pipeline.members import MEMBERS_REVISION, Design, Made, TutorDesign
 from flashdd.pipeline.proxies import Proxy, ProxyJob, mean_offsets, proxy_key, train_proxy
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
-from flashdd.report.text import counted
 
-_NOT_IMITATED = "so the labeler's networks learn the classes instead of imitating it."
-_TEACHER_REVISION, _CAPACITY_REVISION = 10, 14
+_TEACHER_REVISION, _CAPACITY_REVISION, _TRIAL_REVISION = 10, 14, 1
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -51,7 +57,8 @@ class SearchResult:
 class _SearchSpace:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
     course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage; the
-    key holds what the other search does not depend on."""
+    key holds what the other search does not depend on. final: whether a choice is made for good, with more seeds
+    and class offsets."""
 
     revision: int
     key: dict[str, Any]
@@ -62,6 +69,7 @@ class _SearchSpace:
     labels: Callable[[Rung, Course], Labels]
     accuracy: Callable[[Rung, Course], float]
     epochs: Callable[[Course], int]
+    final: bool = True
 
 
 def teacher_search(
@@ -96,39 +104,6 @@ def teacher_search(
     )
 
 
-def tutor_of(context: Context, searched: Callable[[], SearchResult]) -> TutorDesign | None:
-    """Whom the run's labelers imitate: the teacher in the course that its search chose, or nobody.
-
-    Nobody where the search chose the whole training, too, or tried no other: one trained so long is a worse tutor than
-    the classes themselves (docs/LOG.md, 2026-11-28).
-    """
-    setup = context.setup
-    if setup.config.labeler.tutor == "none":
-        return None
-    course = searched().choice.setting.course if setup.stops_teacher else setup.published.course
-    epochs = setup.teacher_at(course).epochs
-    if epochs >= setup.teacher_recipe.epochs:  # the whole training, or a longer one
-        context.progress.message(" ".join(unimitated(setup, None)))
-        return None
-    return TutorDesign(epochs=epochs, shift=course.shift, copies=setup.tutors)
-
-
-def unimitated(setup: Setup, tutor: TutorDesign | None) -> list[str]:
-    """That nobody is imitated, and why, unless `labeler.tutor` says so."""
-    if tutor or setup.config.labeler.tutor == "none":
-        return []
-    if setup.stops_teacher:
-        return [
-            f"labeler.tutor: the teacher makes the best students after its whole training, {_NOT_IMITATED}"
-        ]
-    whole = setup.teacher_recipe.epochs
-    remedy = "search.teacher_lengths" if whole > 1 else "teacher.epochs"
-    return [
-        f"labeler.tutor: no training of the teacher shorter than {counted(whole, 'epoch')} is tried ({remedy}), "
-        f"{_NOT_IMITATED}"
-    ]
-
-
 def unclimbed(setup: Setup) -> list[str]:
     """That a ladder of `labeler.stems` has no rung within both ceilings."""
     climbed = {LabelerSpec.parse(chain[0].name).family for family in setup.families for chain in family}
@@ -145,6 +120,36 @@ def capacity_search(
     context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None
 ) -> SearchResult:
     """The labeler's capacity, training length, temperature and logit scale, bits and number of members."""
+    setup = context.setup
+    choices = _labelers(context, data, images, tutor, setup.families, setup.settings)
+    return _labeler_search(context, data, images, tutor, "capacity", choices)
+
+
+def tutor_trial(
+    context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None
+) -> SearchResult:
+    """The best softness of the labels of the largest network that `capacity_search` may choose, if it imitates `tutor`.
+
+    As many proxies as the first of every candidate there, and none for class offsets.
+    """
+    setup = context.setup
+    chains = itertools.chain.from_iterable(setup.families)
+    largest = max(itertools.chain.from_iterable(chains), key=lambda rung: (rung.bytes, rung.macs))
+    dial = softness_dial(setup.settings, default_setting(setup.settings))
+    choices = _labelers(context, data, images, tutor, [[[largest]]], dial)
+    choices = replace(choices, revision=_TRIAL_REVISION, variants=None, final=False)
+    return _labeler_search(context, data, images, tutor, "tutor-search", choices)
+
+
+def _labelers(
+    context: Context,
+    data: RealDataset,
+    images: ImageSet,
+    tutor: TutorDesign | None,
+    families: Sequence[Sequence[Sequence[Rung]]],
+    settings: Sequence[Setting],
+) -> _SearchSpace:
+    """Labelers whose networks imitate `tutor`."""
 
     @cache
     def made(rung: Rung, course: Course) -> Made:
@@ -155,7 +160,7 @@ def capacity_search(
         return labels_of(context, made(rung, course).open(), images)
 
     setup = context.setup
-    choices = _SearchSpace(
+    return _SearchSpace(
         revision=_CAPACITY_REVISION,
         key={
             # without the tutors: where there are any they are an input
@@ -163,20 +168,30 @@ def capacity_search(
             "ceilings": [setup.budget_bytes, setup.max_macs],
             "recipe": setup.member_recipe.to_json(),
         },
-        families=setup.families,
+        families=families,
         variants=setup.variants,
-        settings=setup.settings,
+        settings=settings,
         prepare=made,
         labels=labels,
         accuracy=lambda rung, course: made(rung, course).accuracy("val"),
         epochs=lambda course: setup.member_at(course).epochs,
     )
+
+
+def _labeler_search(
+    context: Context,
+    data: RealDataset,
+    images: ImageSet,
+    tutor: TutorDesign | None,
+    name: str,
+    choices: _SearchSpace,
+) -> SearchResult:
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
     if tutor:
         networks = tutor.networks(context, data)
         inputs["tutor"] = " ".join(network.stage.hash for network in networks)
         inputs["imitation"] = f"{TUTOR_REVISION} {TUTOR_TEMPERATURE} {TUTOR_EPOCHS}"
-    found = _search_stage(context, data, images, name="capacity", choices=choices, inputs=inputs)
+    found = _search_stage(context, data, images, name=name, choices=choices, inputs=inputs)
     return replace(found, tutor=tutor)
 
 
@@ -204,8 +219,8 @@ def _search_stage(
     options = setup.config.search
     budget = SearchBudget(
         seeds=options.seeds,
-        finalists=options.finalists,
-        finalist_seeds=options.finalist_seeds,
+        finalists=options.finalists if choices.final else 1,
+        finalist_seeds=options.finalist_seeds if choices.final else options.seeds,
         patience=options.patience,
     )
 
@@ -258,7 +273,7 @@ class _Proxies:
         return self._proxy(candidate, seed).score
 
     def offsets(self) -> Offsets | None:
-        if not self.context.setup.config.search.class_offsets:
+        if not (self.context.setup.config.search.class_offsets and self.choices.final):
             return None
         return Offsets(applied=self._with_offsets, plain=self.plain)
 

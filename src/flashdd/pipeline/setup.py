@@ -97,18 +97,18 @@ class Setup:
         )
 
     @property
-    def stops_teacher(self) -> bool:
-        """Whether the teacher's search tries trainings of fewer epochs than its own."""
-        return any(
-            self.teacher_at(setting.course).epochs < self.teacher_recipe.epochs
-            for setting in self.teacher_settings
+    def stopped_epochs(self) -> tuple[int, ...]:
+        """Of the teacher's trainings that its search tries and that are shorter than its own, the longest first."""
+        tried = {self.teacher_at(setting.course).epochs for setting in self.teacher_settings}
+        return tuple(
+            sorted((epochs for epochs in tried if epochs < self.teacher_recipe.epochs), reverse=True)
         )
 
     @property
     def tutors(self) -> int:
-        """Teachers whose mean labelers imitate where the search stops the teacher early; 0: they imitate nobody."""
+        """Teachers whose mean labelers imitate where they imitate stopped ones; 0: they never imitate anybody."""
         labeler = self.config.labeler
-        return 0 if labeler.tutor == "none" or not self.stops_teacher else labeler.tutors or _TUTORS
+        return 0 if labeler.tutor == "none" or not self.stopped_epochs else labeler.tutors or _TUTORS
 
     @property
     def longest_training(self) -> int:

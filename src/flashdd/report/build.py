@@ -75,7 +75,11 @@ def render_page(record: Record, files: ReportFiles) -> str:
 def _context(record: Record, files: ReportFiles) -> dict[str, Any]:
     rows = student_rows(record)
     curves = files.curves.rows if files.curves else ()
-    searches = [("The labeler's search", record.capacity), ("The teacher's search", record.teacher_search)]
+    searches = [
+        ("The labeler's search", record.capacity),
+        ("Whom the labeler imitates", record.tutor_search),
+        ("The teacher's search", record.teacher_search),
+    ]
     return {
         "record": record,
         "title": _title(record),
