@@ -18,7 +18,9 @@ from flashdd.core.errors import FlashddError, OutputError, UsageError
 from flashdd.core.record import Record
 from flashdd.core.regret import Regret
 from flashdd.data.sources import check_source
+from flashdd.labels.flash.candidates import Candidate
 from flashdd.pipeline import regret as regret_study
+from flashdd.pipeline import search as search_module
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.regret import _check_tutors, checked_cases, regret
 from flashdd.pipeline.setup import resolve, source_options
@@ -173,10 +175,30 @@ def test_the_grid_imitates_whom_the_search_does() -> None:
 
 
 def test_a_grid_that_imitates_others_than_the_search_is_refused(out: Path) -> None:
-    """The search stops the teacher after 1 of 2 epochs, or leaves it; whom its networks imitate only it can say."""
+    """Whom its networks imitate, the teacher after 1 or 2 epochs or nobody, only the search can say."""
     config = tiny_config(
         regret={"names": NAMES, "epochs": (1,), "ipc": (2,), "tutors": "d1-k2"},
         search__teacher_lengths=[0.5, 1.0],
     )
-    with pytest.raises(UsageError, match=r"networks imitate (nobody|d1-k3), the grid's d1-k2"):
+    with pytest.raises(UsageError, match=r"networks imitate (nobody|d[12]-k3), the grid's d1-k2"):
         regret(config, out / "tutored", cache=out / "cache")
+
+
+def test_trials_of_tutors_are_part_of_what_the_search_cost(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proxies that like the teacher's whole training and, as equals, imitate nobody."""
+
+    def liked(proxies: object, candidate: Candidate, seed: int) -> float:
+        return 0.3 + 0.1 * candidate.setting.length + 0.01 * seed
+
+    monkeypatch.setattr(search_module._Proxies, "score", liked)
+    config = tiny_config(
+        regret={"names": NAMES, "epochs": (1,), "ipc": (2,)}, search__teacher_lengths=[0.5, 1.0]
+    )
+    (case,) = checked_cases(config)
+    facts = regret_study._choice(case, tmp_path / "trials", out / "cache", None).facts
+    trials, found = facts["tutor_search"], facts["search"]
+    assert {row["tutor_epochs"] for row in trials["candidates"]} == {0, 1, 2}
+    assert facts["proxies"] == sum(row["n"] for row in (*trials["candidates"], *found["candidates"]))
+    assert facts["seconds"] == trials["seconds"] + found["seconds"]

@@ -312,6 +312,9 @@ def test_a_labeler_imitates_the_teacher_that_the_search_chose(
     )
     told = [stage["what"] for stage in plan(config)["stages"]]
     assert any("which imitate the mean of 2 convnet-2-w8 (1 of them trained for it)" in what for what in told)
+    assert any(
+        "the training that the teacher's search chooses or, where that is the whole" in what for what in told
+    )
     assert any("3 other trainings of it (1 to 2 epochs)" in what for what in told)
     record = run(config, tmp_path / "out", cache=finished[0].parent / "cache")
     assert record.teacher_search is not None

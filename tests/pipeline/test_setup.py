@@ -191,10 +191,11 @@ def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
     def lengths(side: int, **changes: object) -> list[float]:
         setup = _resolve(_facts(side, 10), **changes)
         found = list(dict.fromkeys(setting.length for setting in setup.teacher_settings))
-        assert bool(setup.stopped_epochs) == (found[0] < 1)
+        assert setup.stops_teacher == (found[0] < 1)
         return found
 
     assert [_resolve(_facts(side, 10)).tutors for side in (15, 16)] == [0, 3]
+    assert _resolve(_facts(32, 10)).tried_rung.name == "conv-3-w11"
     assert _resolve(_facts(16, 10), labeler__tutor="none").tutors == 0
     assert lengths(16) == [0.125, 0.25, 0.5, 1.0]
     assert lengths(15) == [1.0]

@@ -83,6 +83,9 @@ def test_what_a_search_cost_is_said() -> None:
         f"{head}; they and the networks that label took as many operations as 3.8 epochs of the reference ResNet-18 "
         "on these data."
     ) in regret_markdown(record(search=search)).splitlines()
+    trials = {**search, "reference_epochs": 1.1}
+    both = regret_markdown(record(search=search, tutor_search=trials))
+    assert "as many operations as 4.9 epochs" in both
 
 
 def test_a_choice_that_is_the_best_of_the_grid_says_how_far_the_next_is() -> None:

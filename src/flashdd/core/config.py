@@ -153,7 +153,7 @@ class LabelerSection(Section):
     tutor: Literal["none", "searched"] | None = None
     """whom the labeler's networks imitate on the real images: nobody, they learn the classes; or the full teacher, in
     the training that the search finds to make the best students; where that is its whole one, in the one that makes the
-    best tutor, or nobody if that is no better; by default `searched` where shorter ones are tried
+    best tutor, or nobody if that gains nothing over the classes; by default `searched` where shorter ones are tried
     (`search.teacher_lengths`)"""
     tutors: int | None = Field(default=None, ge=1, le=MOST_TUTORS)
     """so many full teachers, from other weights, whose mean they imitate; by default 3"""

@@ -25,13 +25,14 @@ class RegretCase(Facts):
     times: Positive  # a student's image passes, as a multiple of the protocol's
     image_passes: Positive
     chosen: str  # scheme of the search's choice
-    proxies: Positive  # students that the search trained
+    proxies: Positive  # students that the search trained, trials of tutors among them
     seconds: Amount  # of these; training the networks that label is not in it
     best: str  # the better one of the grid's finalists
     regret: Difference  # best less chosen, test accuracy, paired over seeds
     finals: Annotated[tuple[ComparedRow, ...], Field(min_length=1)]  # the choice and the grid's best two
     sweep: Annotated[tuple[Swept, ...], Field(min_length=1)]
     search: Search | None = None
+    tutor_search: Search | None = None  # where proxies decided whom the labeler imitates
 
     @model_validator(mode="after")
     def _rows_exist(self) -> Self:

@@ -29,7 +29,7 @@ def label(
 
     A teacher, trained on the real data or taken from the cache, checks that labels mean the classes that they should:
     DataError where another assignment agrees clearly better. Where trainings shorter than its own are tried
-    (`search.teacher_lengths`) it is also searched for the one in which the labeler imitates it. Returns
+    (`search.teacher_lengths`) it is also searched for the one in which the labeler imitates it, if any. Returns
     {"artifact", "name", "bits", "num_members", "bytes", "bytes_ratio", "macs_ratio", "temperature", "accuracy" (the
     labeler's own, on test), "tutor" (as in a record, where there is one), "notes"}. Raises UsageError where no path is
     given, else as `flashdd.run`, whose stages it shares: `run` on the same folder goes on from them.

@@ -4,7 +4,7 @@
 of its side by which a real image moves at most in training, `s0` for not at all; `t4` the labels' temperature; `h2.1`
 the temperature at which their mean entropy is 2.1 nats; `x2` a factor on the logits; `o5` class offsets that five proxy
 students ask for, where they gain. So `convnet-3-w64@e1-h2.1` is a weak large network whose labels are as soft as
-somebody else's. `d2`: it does not learn the classes but imitates, on the real images, the run's teacher stopped after 2
+somebody else's. `d2`: it does not learn the classes but imitates, on the real images, the run's teacher trained for 2
 epochs, and with `k3` the mean of three such teachers, trained on images that move as its own. Without `d` it learns the
 classes, and without `k` it imitates one teacher, whatever `labeler.tutor` and `labeler.tutors` say: these are the run's
 own labeler's.

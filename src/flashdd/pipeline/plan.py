@@ -141,13 +141,18 @@ def _tutor_search(setup: Setup) -> list[tuple[str, str]]:
     """Of trials whom to imitate, where the teacher's search does not say."""
     if not setup.tutors:
         return []
-    dial = softness_dial(setup.settings, default_setting(setup.settings))
-    most = (2 + len(setup.stopped_epochs)) * len(dial) * setup.config.search.seeds
+    search, settings = (
+        setup.config.search,
+        len(softness_dial(setup.settings, default_setting(setup.settings))),
+    )
+    raised = max(0, search.finalist_seeds - search.seeds)
+    trials = 1 + len(setup.teacher_epochs)
+    most = trials * (settings * search.seeds + min(2, settings) * raised)  # the best, and a contender
     return [
         (
             "tutor-search",
-            f"if the teacher is best after its whole training: up to {most} proxy students of a network that imitates "
-            "it, then or stopped earlier, or learns the classes",
+            f"if the teacher is best after its whole training: up to {trials} networks {setup.tried_rung.name}, which "
+            f"learn the classes or imitate it, then or stopped earlier; up to {most} proxy students",
         )
     ]
 
@@ -158,7 +163,10 @@ def _imitating(setup: Setup) -> str:
         return ""
     if count > 1:
         whom = f"the mean of {count} {whom} ({count - 1} of them trained for it)"
-    return f", which imitate {whom} in the training that these searches choose, if one is better than the classes"
+    return (
+        f", which imitate {whom} in the training that the teacher's search chooses or, where that is the whole one, as "
+        "tutor-search finds"
+    )
 
 
 def _reduced(setup: Setup) -> str:

@@ -72,7 +72,7 @@ def build_record(
             "accuracy": teacher.accuracy("test"),
         },
         "teacher_search": _search(teacher_search, work, trained=setup.teacher_recipe.shift),
-        **_tutor_search(context, data, teacher_search, tutoring, work),
+        **tutor_search_facts(context, data, teacher_search, tutoring, work),
         "capacity": capacity_facts(context, data, capacity, work),
         "labeler": _labeler(setup, capacity, artifact),
         "throughput": [throughput],
@@ -192,7 +192,7 @@ def capacity_facts(
     return _search(capacity, work, beside=_tutor_flops(context, data, capacity, work, trained))
 
 
-def _tutor_search(
+def tutor_search_facts(
     context: Context, data: RealDataset, teacher_search: SearchResult, tutoring: Tutoring, work: Workload
 ) -> dict[str, Any]:
     """The record's `tutor_search`, the trials as one table; nothing where none was made."""

@@ -24,7 +24,7 @@ from flashdd.pipeline.cost import Workload
 from flashdd.pipeline.distill import images_stage, images_teacher, open_images
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.real import teacher_network
-from flashdd.pipeline.record import capacity_facts, plain, resolved_config
+from flashdd.pipeline.record import capacity_facts, plain, resolved_config, tutor_search_facts
 from flashdd.pipeline.schemes import check_scheme
 from flashdd.pipeline.search import capacity_search, design_of, teacher_search
 from flashdd.pipeline.setup import Setup, resolve, source_options
@@ -207,7 +207,8 @@ def _choice(case: _Case, out: Path, cache: Path | str | None, progress: Progress
         setup = context.setup
         images = open_images(images_stage(context, data, images_teacher(context, data), setup.method))
         courses = partial(teacher_network, context, data)
-        tutoring = tutor_of(context, data, images, partial(teacher_search, context, data, images, courses))
+        searched = partial(teacher_search, context, data, images, courses)
+        tutoring = tutor_of(context, data, images, searched)
         tutor = tutoring.design
         _check_tutors(setup, tutor)
         found = capacity_search(context, data, images, tutor)
@@ -225,6 +226,7 @@ def _choice(case: _Case, out: Path, cache: Path | str | None, progress: Progress
                 "proxies": sum(len(entry.values) for search in searches for entry in search.measured),
                 "seconds": sum(search.stage.seconds for search in searches),
                 "search": capacity_facts(context, data, found, work),
+                **(tutor_search_facts(context, data, searched(), tutoring, work) if tutoring.trials else {}),
             },
         )
 

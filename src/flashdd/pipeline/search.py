@@ -1,12 +1,11 @@
-"""Stages: the search for settings (teacher) and for capacity (labeler).
+"""Stages: the search for settings (teacher) and for capacity (labeler), and trials of a labeler's tutor.
 
-Both searches score a candidate by proxy students trained on the distilled images for the protocol's own length,
+All score a candidate by proxy students trained on the distilled images for the protocol's own length,
 validated on held-out real training images. Test data are never read here.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
@@ -57,8 +56,7 @@ class SearchResult:
 class _SearchSpace:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
     course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage; the
-    key holds what the other search does not depend on. final: whether a choice is made for good, with more seeds
-    and class offsets."""
+    key holds what other searches do not depend on. of_softness: whether nothing else is chosen."""
 
     revision: int
     key: dict[str, Any]
@@ -69,7 +67,7 @@ class _SearchSpace:
     labels: Callable[[Rung, Course], Labels]
     accuracy: Callable[[Rung, Course], float]
     epochs: Callable[[Course], int]
-    final: bool = True
+    of_softness: bool = False
 
 
 def teacher_search(
@@ -128,16 +126,12 @@ def capacity_search(
 def tutor_trial(
     context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None
 ) -> SearchResult:
-    """The best softness of the labels of the largest network that `capacity_search` may choose, if it imitates `tutor`.
-
-    As many proxies as the first of every candidate there, and none for class offsets.
-    """
+    """The best softness of the labels of `Setup.tried_rung`, if its network imitates `tutor`: one finalist, and no
+    class offsets in the labels."""
     setup = context.setup
-    chains = itertools.chain.from_iterable(setup.families)
-    largest = max(itertools.chain.from_iterable(chains), key=lambda rung: (rung.bytes, rung.macs))
     dial = softness_dial(setup.settings, default_setting(setup.settings))
-    choices = _labelers(context, data, images, tutor, [[[largest]]], dial)
-    choices = replace(choices, revision=_TRIAL_REVISION, variants=None, final=False)
+    choices = _labelers(context, data, images, tutor, [[[setup.tried_rung]]], dial)
+    choices = replace(choices, revision=_TRIAL_REVISION, variants=None, of_softness=True)
     return _labeler_search(context, data, images, tutor, "tutor-search", choices)
 
 
@@ -219,8 +213,8 @@ def _search_stage(
     options = setup.config.search
     budget = SearchBudget(
         seeds=options.seeds,
-        finalists=options.finalists if choices.final else 1,
-        finalist_seeds=options.finalist_seeds if choices.final else options.seeds,
+        finalists=1 if choices.of_softness else options.finalists,
+        finalist_seeds=options.finalist_seeds,
         patience=options.patience,
     )
 
@@ -273,7 +267,7 @@ class _Proxies:
         return self._proxy(candidate, seed).score
 
     def offsets(self) -> Offsets | None:
-        if not (self.context.setup.config.search.class_offsets and self.choices.final):
+        if self.choices.of_softness or not self.context.setup.config.search.class_offsets:
             return None
         return Offsets(applied=self._with_offsets, plain=self.plain)
 

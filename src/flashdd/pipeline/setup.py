@@ -97,18 +97,26 @@ class Setup:
         )
 
     @property
-    def stopped_epochs(self) -> tuple[int, ...]:
-        """Of the teacher's trainings that its search tries and that are shorter than its own, the longest first."""
+    def teacher_epochs(self) -> tuple[int, ...]:
+        """Epochs of the trainings of the teacher that its search tries, the most first."""
         tried = {self.teacher_at(setting.course).epochs for setting in self.teacher_settings}
-        return tuple(
-            sorted((epochs for epochs in tried if epochs < self.teacher_recipe.epochs), reverse=True)
-        )
+        return tuple(sorted(tried, reverse=True))
+
+    @property
+    def stops_teacher(self) -> bool:
+        """Whether the teacher's search tries trainings of fewer epochs than its own."""
+        return self.teacher_epochs[-1] < self.teacher_recipe.epochs
+
+    @property
+    def tried_rung(self) -> Rung:
+        """With which networks tutors are tried: the widest of the first family's first ladder, its deepest."""
+        return self.families[0][0][-1]
 
     @property
     def tutors(self) -> int:
-        """Teachers whose mean labelers imitate where they imitate stopped ones; 0: they never imitate anybody."""
+        """Teachers whose mean labelers imitate if they imitate anybody; 0: they never do."""
         labeler = self.config.labeler
-        return 0 if labeler.tutor == "none" or not self.stopped_epochs else labeler.tutors or _TUTORS
+        return 0 if labeler.tutor == "none" or not self.stops_teacher else labeler.tutors or _TUTORS
 
     @property
     def longest_training(self) -> int:
@@ -314,8 +322,8 @@ def _teacher_courses(config: RunConfig, shape: Shape) -> list[Course]:
     epochs = config.teacher.epochs
     if config.labeler.tutor == "searched" and _epochs(epochs, min(lengths)) >= epochs:
         raise ConfigError(
-            "labeler.tutor: networks imitate a teacher that is stopped early, and no length is searched that leaves "
-            f"fewer than its {epochs} epochs: add --set search.teacher_lengths=[0.125,0.25,0.5,1]."
+            "labeler.tutor: whom networks imitate is only searched where shorter trainings of the teacher are, and no "
+            f"length leaves fewer than its {epochs} epochs: add --set search.teacher_lengths=[0.125,0.25,0.5,1]."
         )
     others = (config.labeler.shift,) if search.teacher_shifts is None else search.teacher_shifts
     shifts = [whole_pixels(shape[1:], shift) for shift in (config.teacher.shift, *others)]

@@ -38,8 +38,9 @@ def _passes(case: RegretCase) -> str:
 def _cost(case: RegretCase) -> str:
     head = f"The search at IPC {case.ipc}, {_passes(case)} image passes"
     proxies = f"{counted(case.proxies, 'proxy student')}, trained in {seconds_text(case.seconds)}"
-    epochs = None if case.search is None else case.search.reference_epochs
-    if epochs is None:
+    costs = [search.reference_epochs for search in (case.search, case.tutor_search) if search is not None]
+    epochs = sum(cost for cost in costs if cost is not None)
+    if not epochs:
         return f"{head}: {proxies}."
     number = f"{epochs:.1f}" if epochs >= 0.1 else f"{epochs:.1g}"
     return (

@@ -166,11 +166,15 @@ def _with_offsets(
     """`chosen` with offsets, or else the choice of `raised` without any."""
     corrected = measure(offsets.applied(chosen))
     plain = choose([offsets.plain(entry) for entry in raised])
-    gains = _behind(corrected, plain)
-    gaining = statistics.fmean(gains) > standard_error(gains)
-    if gaining or (_capacity(corrected) < _capacity(plain) and _within(plain, corrected)):
+    if gains(corrected, plain) or (_capacity(corrected) < _capacity(plain) and _within(plain, corrected)):
         return corrected
     return next(entry for entry in raised if entry.candidate == plain.candidate)
+
+
+def gains(entry: Measured, over: Measured) -> bool:
+    """Whether `entry` is more than one standard error above `over`, paired over the seeds that both have."""
+    above = _behind(entry, over)
+    return statistics.fmean(above) > standard_error(above)
 
 
 def _most_members(rung: Rung, last: int, count: int, variants: Variants) -> Rung | None:
