@@ -138,3 +138,11 @@ def test_what_only_some_searches_do_leaves_the_others(
     monkeypatch.setattr(search_module, revision, 999)
     changed = {search for search in before if _key(opened, monkeypatch, search) != before[search]}
     assert changed == thrown_away
+
+
+def test_a_trial_climbs_the_widest_of_every_family(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = _with(opened, {"labeler__stems": ["strided", "strided-gap"]})
+    names = [rung.name for rung in two[0].setup.tried_rungs]
+    assert len(names) == 2
+    assert _key(two, monkeypatch, _trial)[2]["families"] == [[names]]
+    assert {family[0][-1].name for family in two[0].setup.families} == set(names)

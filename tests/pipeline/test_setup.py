@@ -195,7 +195,8 @@ def test_a_teacher_of_large_enough_images_is_stopped_early_by_default() -> None:
         return found
 
     assert [_resolve(_facts(side, 10)).tutors for side in (15, 16)] == [0, 3]
-    assert _resolve(_facts(32, 10)).tried_rung.name == "conv-3-w11"
+    tried = [rung.name for rung in _resolve(_facts(32, 10)).tried_rungs]
+    assert tried == ["conv-3-w11", "strided-3-w15", "patch-3-w21"]
     assert _resolve(_facts(16, 10), labeler__tutor="none").tutors == 0
     assert lengths(16) == [0.125, 0.25, 0.5, 1.0]
     assert lengths(15) == [1.0]

@@ -184,7 +184,7 @@ def test_a_run_keeps_its_trials_and_what_they_cost(
     monkeypatch.setattr(search_module._Proxies, "score", liked)
     config = tiny_config(**_FOUR, labeler__image_passes=400)
     told = {stage["name"]: stage["what"] for stage in plan(config)["stages"]}
-    assert "up to 4 networks strided-2-w" in told["tutor-search"]
+    assert "up to 4 networks (strided-2-w" in told["tutor-search"]
     assert (
         "up to 24 proxy students" in told["tutor-search"]
     )  # at 2 temperatures, both of which may get a third
@@ -195,7 +195,7 @@ def test_a_run_keeps_its_trials_and_what_they_cost(
     assert [(row.tutor_epochs, row.temperature) for row in found.candidates] == [
         (epochs, temperature) for epochs in (0, 4, 2, 1) for temperature in (2.0, 8.0)
     ]
-    rung = resolve(config, check_source(source_options(config))).tried_rung
+    (rung,) = resolve(config, check_source(source_options(config))).tried_rungs
     assert {(row.name, row.bytes, row.bits, row.num_members) for row in found.candidates} == {
         (rung.name, rung.bytes, 8, 1)
     }

@@ -141,17 +141,17 @@ def _tutor_search(setup: Setup) -> list[tuple[str, str]]:
     """Of trials whom to imitate, where the teacher's search does not say."""
     if not setup.tutors:
         return []
-    search, settings = (
-        setup.config.search,
-        len(softness_dial(setup.settings, default_setting(setup.settings))),
-    )
+    search = setup.config.search
+    settings = len(softness_dial(setup.settings, default_setting(setup.settings)))
     raised = max(0, search.finalist_seeds - search.seeds)
-    trials = 1 + len(setup.teacher_epochs)
-    most = trials * (settings * search.seeds + min(2, settings) * raised)  # the best, and a contender
+    trials, networks = 1 + len(setup.teacher_epochs), len(setup.tried_rungs)
+    tried = networks + settings - 1  # of one of them every softness
+    most = trials * (tried * search.seeds + min(2, tried) * raised)  # the best, and a contender
+    names = ", ".join(rung.name for rung in setup.tried_rungs)
     return [
         (
             "tutor-search",
-            f"if the teacher is best after its whole training: up to {trials} networks {setup.tried_rung.name}, which "
+            f"if the teacher is best after its whole training: up to {trials * networks} networks ({names}), which "
             f"learn the classes or imitate it, then or stopped earlier; up to {most} proxy students",
         )
     ]

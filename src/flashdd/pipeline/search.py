@@ -56,7 +56,7 @@ class SearchResult:
 class _SearchSpace:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
     course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage; the
-    key holds what other searches do not depend on. of_softness: whether nothing else is chosen."""
+    key holds what other searches do not depend on. for_trial: whether one finalist and no class offsets are enough."""
 
     revision: int
     key: dict[str, Any]
@@ -67,7 +67,7 @@ class _SearchSpace:
     labels: Callable[[Rung, Course], Labels]
     accuracy: Callable[[Rung, Course], float]
     epochs: Callable[[Course], int]
-    of_softness: bool = False
+    for_trial: bool = False
 
 
 def teacher_search(
@@ -126,12 +126,12 @@ def capacity_search(
 def tutor_trial(
     context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None
 ) -> SearchResult:
-    """The best softness of the labels of `Setup.tried_rung`, if its network imitates `tutor`: one finalist, and no
-    class offsets in the labels."""
+    """The best of `Setup.tried_rungs` and the best softness of its labels, if the networks imitate `tutor`: they are
+    one chain, with one finalist, and no class offsets in the labels."""
     setup = context.setup
     dial = softness_dial(setup.settings, default_setting(setup.settings))
-    choices = _labelers(context, data, images, tutor, [[[setup.tried_rung]]], dial)
-    choices = replace(choices, revision=_TRIAL_REVISION, variants=None, of_softness=True)
+    choices = _labelers(context, data, images, tutor, [[setup.tried_rungs]], dial)
+    choices = replace(choices, revision=_TRIAL_REVISION, variants=None, for_trial=True)
     return _labeler_search(context, data, images, tutor, "tutor-search", choices)
 
 
@@ -213,7 +213,7 @@ def _search_stage(
     options = setup.config.search
     budget = SearchBudget(
         seeds=options.seeds,
-        finalists=1 if choices.of_softness else options.finalists,
+        finalists=1 if choices.for_trial else options.finalists,
         finalist_seeds=options.finalist_seeds,
         patience=options.patience,
     )
@@ -267,7 +267,7 @@ class _Proxies:
         return self._proxy(candidate, seed).score
 
     def offsets(self) -> Offsets | None:
-        if self.choices.of_softness or not self.context.setup.config.search.class_offsets:
+        if self.choices.for_trial or not self.context.setup.config.search.class_offsets:
             return None
         return Offsets(applied=self._with_offsets, plain=self.plain)
 

@@ -108,9 +108,10 @@ class Setup:
         return self.teacher_epochs[-1] < self.teacher_recipe.epochs
 
     @property
-    def tried_rung(self) -> Rung:
-        """With which networks tutors are tried: the widest of the first family's first ladder, its deepest."""
-        return self.families[0][0][-1]
+    def tried_rungs(self) -> tuple[Rung, ...]:
+        """With which networks tutors are tried, by bytes: the widest of every family's first ladder, its deepest."""
+        widest = dict.fromkeys(family[0][-1] for family in self.families)
+        return tuple(sorted(widest, key=lambda rung: (rung.bytes, rung.macs)))
 
     @property
     def tutors(self) -> int:
