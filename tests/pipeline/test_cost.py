@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import tiny_workload
 
 from flashdd.core.record import Record
-from flashdd.models.count import size_of
-from flashdd.models.table import build
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 
 WORK = Workload(train=100, validation=10, views=50, proxy_macs=7, reference_macs=1000, refit_images=20)
@@ -79,16 +78,7 @@ def test_the_reference_costs_its_macs_three_times_over() -> None:
 
 def test_a_record_says_what_its_searches_cost(finished: tuple[Path, Record]) -> None:
     _, record = finished
-    proxy = size_of(build("convnet-2-w4", num_classes=3, shape=(1, 8, 8), seed=0), (1, 8, 8)).macs
-    work = Workload(
-        train=record.data.num_train,
-        validation=record.data.num_val,
-        views=600,
-        proxy_macs=proxy,
-        reference_macs=record.reference.macs,
-        refit_images=4 * 128,
-        offset_images=record.data.num_train,
-    )
+    work = tiny_workload(record)
     for search, trained in ((record.capacity, None), (record.teacher_search, 1 / 8)):
         assert search is not None
         assert search.flops is not None

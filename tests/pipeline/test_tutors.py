@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tiny import Listening, tiny_config
+from tiny import Listening, tiny_config, tiny_workload
 
 from flashdd.core.record import Record
 from flashdd.data.sources import check_source
 from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting
-from flashdd.models.count import size_of
-from flashdd.models.table import build
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline import tutors as tutors_module
-from flashdd.pipeline.cost import Workload, search_flops
+from flashdd.pipeline.cost import search_flops
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.plan import plan
 from flashdd.pipeline.run import run
@@ -218,16 +216,7 @@ def _flops(record: Record) -> int:
     assert record.teacher is not None
     assert record.teacher_search is not None
     assert {row.epochs for row in record.teacher_search.candidates} == {4, 2}
-    proxy = size_of(build("convnet-2-w4", num_classes=3, shape=(1, 8, 8), seed=0), (1, 8, 8)).macs
-    work = Workload(
-        train=record.data.num_train,
-        validation=record.data.num_val,
-        views=600,
-        proxy_macs=proxy,
-        reference_macs=record.reference.macs,
-        refit_images=0,
-        offset_images=record.data.num_train,
-    )
+    work = tiny_workload(record)
     rows = [row.model_dump() for row in record.tutor_search.candidates]
     trials = sum(search_flops(rows[first : first + 2], work) for first in (0, 2, 4, 6))
     views = int(rows[0]["epochs"])

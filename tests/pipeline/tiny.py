@@ -5,7 +5,11 @@ from __future__ import annotations
 from flashdd.core.config import RunConfig
 from flashdd.core.progress import Silent
 from flashdd.core.recipe import build_config
+from flashdd.core.record import Record
+from flashdd.models.count import size_of
+from flashdd.models.table import build
 from flashdd.pipeline import speed, throughput
+from flashdd.pipeline.cost import Workload
 
 throughput._SECONDS = 0.02  # speed is not what these tests look at
 speed._SECONDS = 0.002
@@ -37,6 +41,20 @@ SETTINGS = [
 
 def tiny_config(**changes: object) -> RunConfig:
     return build_config({}, [*SETTINGS, *((key.replace("__", "."), value) for key, value in changes.items())])
+
+
+def tiny_workload(record: Record) -> Workload:
+    """Of the searches of a run on these settings."""
+    shape = (1, 8, 8)
+    return Workload(
+        train=record.data.num_train,
+        validation=record.data.num_val,
+        views=600,
+        proxy_macs=size_of(build("convnet-2-w4", num_classes=3, shape=shape, seed=0), shape).macs,
+        reference_macs=record.reference.macs,
+        refit_images=4 * 128,
+        offset_images=record.data.num_train,
+    )
 
 
 class Listening(Silent):
