@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flashdd import __version__
+from flashdd.artifact.format import IMAGES
 from flashdd.artifact.read import Artifact, load
 from flashdd.core.config import RunConfig
 from flashdd.core.device import environment
@@ -26,7 +27,7 @@ from flashdd.images.table import METHODS, method_of
 from flashdd.labels.flash.candidates import Course
 from flashdd.pipeline.committees import replay_note
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.distill import images_stage, images_teacher, learned_labels, open_images
+from flashdd.pipeline.distill import images_stage, learned_labels, open_images
 from flashdd.pipeline.material import Material, Shipped, shipped_labeler, student_statistics
 from flashdd.pipeline.package import image_settings
 from flashdd.pipeline.real import Network, teacher_network
@@ -88,7 +89,7 @@ def compare(
         extras = {
             "labeler": _labeler_facts(shipped),
             "ship": shipped_alone,
-            "artifact": None if held is None else _artifact_images(held),
+            "artifact": None if held is None else _artifact_images(held, sets),
         }
         comparison = with_scores(_comparison(context, data, rows, notes, commit, extras))
         comparison = comparison.unless_written(context.out / "comparison.json")
@@ -154,7 +155,7 @@ class _Set:
     def name(self) -> str:
         """What the table calls the images: the method, or the file or folder of a set made elsewhere."""
         foreign = self.context.setup.foreign
-        return foreign.name if foreign else self.context.setup.method
+        return foreign.name if foreign and not self._is_artifacts_file else self.context.setup.method
 
     @property
     def ipc(self) -> int | None:
@@ -165,15 +166,19 @@ class _Set:
 
     @cached_property
     def made(self) -> StageResult:
-        teacher = images_teacher(self.context, self.data)
-        return images_stage(self.context, self.data, teacher, self.context.setup.method)
+        return images_stage(self.context, self.data, self.context.setup.method)
+
+    @property
+    def _is_artifacts_file(self) -> bool:
+        """Whether a set that was made elsewhere is named as the file in the artifact."""
+        return self.held is not None and self.context.setup.foreign == self.held.path / IMAGES
 
     @property
     def in_artifact(self) -> bool:
         """Whether the artifact holds this very set, which then need not be made from the data."""
         setup, held = self.context.setup, self.held
         if held is None or setup.foreign:
-            return False
+            return self._is_artifacts_file
         if is_plugin("image method", setup.method):  # its code may have changed since
             return False
         made, seed = held.provenance["images"], held.provenance["seed"]
@@ -247,10 +252,12 @@ def _foreign_artifact(held: Artifact, name: str, here: str) -> UsageError:
     )
 
 
-def _artifact_images(held: Artifact) -> dict[str, Any] | None:
-    """The record's `artifact`; None for a set made elsewhere, whose name an artifact does not say."""
+def _artifact_images(held: Artifact, sets: Sequence[_Set]) -> dict[str, Any] | None:
+    """The record's `artifact`; None where a set made elsewhere is compared as another file than the artifact's."""
     method = held.provenance["images"]["method"]
-    return None if method == FOREIGN else {"images": method, "ipc": held.image_set.ipc}
+    if method == FOREIGN and not any(entry.name == FOREIGN for entry in sets):
+        return None
+    return {"images": method, "ipc": held.image_set.ipc}
 
 
 def _check_names(setups: Sequence[Setup]) -> None:

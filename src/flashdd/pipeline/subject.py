@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flashdd.artifact.format import MANIFEST
+from flashdd.artifact.format import IMAGES, MANIFEST
 from flashdd.artifact.read import Artifact, load
 from flashdd.core.errors import UsageError
 from flashdd.core.plugins import Kind, is_plugin
 from flashdd.core.recipe import read_recipe
 from flashdd.core.record import Record, ShipFacts
+from flashdd.pipeline.setup import FOREIGN
 from flashdd.training.protocols import protocol_from_json
 
 
@@ -68,11 +69,14 @@ def read_subject(path: Path) -> Subject:
     if (path / "record.json").is_file():
         record = Record.read(path / "record.json")
         settings = {key: value for key, value in record.config.items() if key != "resolved"}
+        if record.images.method == FOREIGN:  # the recipe's path is not in the record
+            settings["images"] |= {"method": str(path / "artifact" / IMAGES)}
         return Subject(
             settings=settings, artifact=path / "artifact", stages=path / "stages", ship=record.ship
         )
-    if (path / MANIFEST).is_file():
-        return Subject(settings=_settings_of(load(path)), artifact=path)
+    for folder in (path, path / "artifact"):  # the second as flashdd label leaves it
+        if (folder / MANIFEST).is_file():
+            return Subject(settings=_settings_of(load(folder)), artifact=folder)
     raise UsageError(
         f"{path} is neither the folder of a finished run (record.json) nor of an artifact ({MANIFEST}): give one of "
         "the two, or a recipe (.toml)."
@@ -96,7 +100,7 @@ def _settings_of(artifact: Artifact) -> dict[str, Any]:
             "resolution": artifact.image_set.shape[1],
             "label_column": made.get("label_column"),
         },
-        "images": {"method": _ours("image method", images.get("method")), "ipc": artifact.image_set.ipc},
+        "images": {"method": _image_method(artifact, images.get("method")), "ipc": artifact.image_set.ipc},
         "teacher": {"name": _ours("model", made.get("teacher"))},
         "student": {"name": _ours("model", made.get("student"))},
         "protocol": protocol,
@@ -112,6 +116,11 @@ def _settings_of(artifact: Artifact) -> dict[str, Any]:
     }
     top = {key: made[key] for key in ("precision", "seed") if made.get(key) is not None}
     return {**given, **top}
+
+
+def _image_method(artifact: Artifact, name: object) -> str | None:
+    """As a recipe has it: of a set made elsewhere the file in the artifact."""
+    return str(artifact.path / IMAGES) if name == FOREIGN else _ours("image method", name)
 
 
 def _ours(kind: Kind, name: object) -> str | None:
