@@ -166,7 +166,7 @@ def test_our_own_layout_in_every_file(name: str, save: Saver, tmp_path: Path) ->
 
 def test_bare_arrays_with_labels_beside_or_named(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", _pixels().numpy())
-    with pytest.raises(DataError, match=r"labels\.pt, or name the file with --set images\.labels=PATH"):
+    with pytest.raises(DataError, match=r"labels\.npy, or name the file with --set images\.labels=PATH"):
         read_foreign(tmp_path / "x.npy", EXPECTED)
     np.save(tmp_path / "y.npy", LABELS.numpy())
     _check(tmp_path / "x.npy", Hints(labels=tmp_path / "y.npy"))
@@ -263,12 +263,13 @@ def _nan() -> Tensor:
 @pytest.mark.parametrize(
     ("write", "match"),
     [
-        (_torch({"images": Bomb(), "labels": LABELS}), "cannot be read safely"),
-        (_pickled, "cannot be read safely"),
-        (_object_array, "cannot be read safely"),
-        (_cut, "cannot be read safely"),
-        (_bytes("set.safetensors", b"\xff" * 40), "cannot be read safely"),
-        (_bytes("set.npz", b"PK\x03\x04nothing"), "cannot be read safely"),
+        (_torch({"images": Bomb(), "labels": LABELS}), "cannot be read safely: it holds objects besides"),
+        (_pickled, "cannot be read safely: it holds objects besides arrays"),
+        (_object_array, "cannot be read safely: it holds objects besides arrays"),
+        (_cut, "cannot be read safely: it is damaged, or another file"),
+        (_bytes("set.pt", b""), "cannot be read safely: it is damaged, or another file"),
+        (_bytes("set.safetensors", b"\xff" * 40), "cannot be read safely: it is damaged"),
+        (_bytes("set.npz", b"PK\x03\x04nothing"), "cannot be read safely: it is damaged"),
         (
             _bytes("set.zip", b""),
             r"is no image set: expected a folder of class folders, or .*\.parquet, \.pt",

@@ -44,7 +44,7 @@ def test_members_and_dials_are_read() -> None:
         ("committee@a+", "expected two or more networks that differ"),
         ("committee@t4@", "expected two or more networks that differ"),
         ("committee@a@t4+b", "'a@t4' has dials of its own: a member says its epochs"),
-        ("committee@q4@a+b", "got 'q4', expected each at most once and above 0: temperature"),
+        ("committee@q4@a+b", "got 'q4', which is no dial: there are temperature"),
         ("committee@t4-t2@a+b", "got 't2', expected each at most once"),
         ("committee@t4-h2@a+b", "a temperature or an entropy, not both"),
         ("committee@r2@a+b", "r1 is all there is"),
@@ -109,7 +109,7 @@ def test_labels_are_the_mean_at_the_members_common_spread_or_raw(
         context,
         data,
     ):
-        images = open_images(images_stage(context, data, None, "random"))
+        images = open_images(images_stage(context, data, "random"))
         row = committee_row(context, data, images, "random", scheme)
         members = [trained_network(context, data, parse_network(name)) for name in NETS.split("+")]
         nets = [member.open() for member in members]

@@ -13,10 +13,14 @@ from tiny import tiny_config
 
 from flashdd.artifact.read import load
 from flashdd.core.errors import DataError, FlashddError, OutputError, UnknownNameError
+from flashdd.core.recipe import build_config
 from flashdd.data.imageset import read_parquet
+from flashdd.pipeline.compare import compare
 from flashdd.pipeline.distill import distill
 from flashdd.pipeline.label import label
+from flashdd.pipeline.plan import plan
 from flashdd.pipeline.run import run
+from flashdd.pipeline.subject import open_subject
 
 
 def _export(parquet: Path, root: Path, names: list[str]) -> Path:
@@ -77,6 +81,10 @@ def test_a_labeler_for_images_made_elsewhere(tmp_path: Path) -> None:
     assert len(before) == made["bytes"] <= 4000
     assert any("the teacher agrees with " in note for note in made["notes"])
     assert "No student was trained" in (tmp_path / "out" / "artifact" / "README.md").read_text()
+    held = open_subject(
+        tmp_path / "out"
+    )  # the folder that holds the artifact, as `flashdd inspect` takes it, too
+    assert held.artifact == tmp_path / "out" / "artifact"
     record = run(config, tmp_path / "out", cache=tmp_path / "cache")
     assert path.read_bytes() == before
     assert record.labeler.accuracy == made["accuracy"]
@@ -95,6 +103,21 @@ def test_a_run_takes_images_made_elsewhere(tmp_path: Path) -> None:
     shipped = load(tmp_path / "out" / "artifact")
     assert torch.equal(shipped.images, read_parquet(Path(facts["path"])).images)
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
+    shutil.rmtree(folder)
+    ours = next(row for row in record.students if (row.scheme, row.images) == ("labeler", "foreign"))
+    for where in (tmp_path / "out", tmp_path / "out" / "artifact"):  # the images are in the artifact
+        held = open_subject(where)
+        asked = [("compare.schemes", ["hard", "labeler"]), ("student.seeds", 2), ("device", "cpu")]
+        compared = compare(
+            build_config(held.settings, asked),
+            tmp_path / f"of-{where.name}",
+            artifact=held.artifact,
+            cache=tmp_path / "cache",
+        )
+        assert [row.images for row in compared.rows] == ["foreign", "foreign"]
+        assert compared.rows[1].accuracy.values == ours.accuracy.values
+        assert compared.artifact is not None
+        assert (compared.artifact.images, compared.artifact.ipc) == ("foreign", 2)
 
 
 def test_a_set_of_uneven_classes_is_taken_and_told(tmp_path: Path) -> None:
@@ -116,6 +139,27 @@ def test_labels_in_another_order_are_refused_by_the_teacher(tmp_path: Path) -> N
     with pytest.raises(DataError, match="put the classes into the data's order"):
         distill(foreign, tmp_path / "out", cache=tmp_path / "cache")
     assert not (tmp_path / "out" / "images.parquet").exists()
+
+
+def test_what_no_pixels_can_be_is_refused_before_a_teacher_is_trained(tmp_path: Path) -> None:
+    """NaN before anything, a picture that is cut short as soon as the real data are decoded."""
+    images = np.zeros((3, 1, 8, 8), np.float32)
+    images[1, 0, 2, 3] = np.nan
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(3))
+    config = tiny_config(images__method=str(tmp_path / "set.npz"))
+    with pytest.raises(DataError, match=r"set\.npz: the images hold NaN or infinity"):
+        plan(config)
+    with pytest.raises(DataError, match="NaN"):
+        distill(config, tmp_path / "out", cache=tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
+    for number in range(3):
+        (tmp_path / "set" / str(number)).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "set" / str(number) / "a.png")
+    cut = tmp_path / "set" / "1" / "a.png"
+    cut.write_bytes(cut.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"a\.png"):
+        distill(tiny_config(images__method=str(tmp_path / "set")), tmp_path / "out", cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("network-*"))
 
 
 @pytest.mark.parametrize(

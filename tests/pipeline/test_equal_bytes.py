@@ -76,7 +76,7 @@ def _choose(config: RunConfig, out: Path, cache: Path, progress: Silent) -> Any:
     with started(config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
         teacher = teacher_network(context, data)
-        images = open_images(images_stage(context, data, teacher, setup.method))
+        images = open_images(images_stage(context, data, setup.method))
         _, labels = labels_stage(context, teacher, images)
         subject = Subject(
             images=images, views=setup.protocol.views, augmentation_seed=setup.config.views.augmentation_seed
@@ -149,8 +149,7 @@ def test_a_budget_that_holds_nothing_makes_no_row(finished: tuple[Path, Record],
         data,
     ):
         setup = context.setup
-        teacher = teacher_network(context, data)
-        images = open_images(images_stage(context, data, teacher, setup.method))
+        images = open_images(images_stage(context, data, setup.method))
         subject = Subject(images=images, views=setup.protocol.views, augmentation_seed=0)
         source = LabelsToStore(logits=lambda first: pytest.fail("not asked"), temperature=4.0, inputs={})
         assert best_within(context, data, subject, source, 200) is None

@@ -25,7 +25,7 @@ from flashdd.data.decode import decode_image, read_header
 from flashdd.data.folder import image_files
 from flashdd.data.imageset import ImageSet, read_parquet, sorted_by_class
 from flashdd.data.listing import SplitListing, quoted
-from flashdd.data.normalization import Statistics, to_pixels
+from flashdd.data.normalization import Statistics, check_values, to_pixels
 from flashdd.data.tensorfile import SUFFIXES, read_tensors
 
 
@@ -206,7 +206,7 @@ def _read_tensor_file(path: Path, expected: Expected, hints: Hints) -> ForeignSe
 def _checked_content(
     path: Path, class_names: tuple[str, ...], shape: tuple[int, int, int], hints: Hints
 ) -> _Content:
-    """What the file holds, its labels as class numbers int64 (N,): all checked but the pixels' values."""
+    """What the file holds, its labels as class numbers int64 (N,): all checked but whether its values are pixels."""
     if path.exists() and path.suffix not in SUFFIXES:
         raise DataError(
             f"{path} is no image set: expected a folder of class folders, or a file ending in .parquet, "
@@ -218,6 +218,8 @@ def _checked_content(
         raise DataError(f"{path}: the images have the shape {found}: expected (N, C, H, W).")
     if found[1:] != shape:
         raise _other_shape(path, found[1:], shape)
+    _stated(path, content, hints, shape[0])  # raises what is wrong with it
+    _check_values(path, content.images)
     labels, soft = _labels(path, content, found[0], len(class_names))
     missing = sorted(set(range(len(class_names))) - set(labels.tolist()))
     if missing:
@@ -225,6 +227,13 @@ def _checked_content(
             f"{path} has no image of class {quoted([class_names[label] for label in missing])}: every class needs one."
         )
     return replace(content, labels=labels, soft_labels=soft)
+
+
+def _check_values(path: Path, images: Tensor) -> None:
+    try:
+        check_values(images)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _content(path: Path, held: Any, hints: Hints) -> _Content:
@@ -270,7 +279,8 @@ def _labels_beside(path: Path, hints: Hints) -> Any:
     """The labels in the file that is named, or beside `path`: images -> labels in its name, or `labels.*`."""
     if hints.labels is not None:
         return _only(hints.labels, read_tensors(hints.labels))
-    names = [path.name.replace("images", "labels"), *(f"labels{suffix}" for suffix in SUFFIXES)]
+    suffixes = dict.fromkeys((path.suffix, *SUFFIXES))
+    names = [path.name.replace("images", "labels"), *(f"labels{suffix}" for suffix in suffixes)]
     for name in names:
         beside = path.with_name(name)
         if beside != path and beside.is_file():
@@ -330,7 +340,8 @@ def _stated(path: Path, content: _Content, hints: Hints, channels: int) -> Stati
         return None
     if mean is None or std is None or not len(mean) == len(std) == channels or min(std) <= 0:
         raise DataError(
-            f"{path}: stated mean {mean} and std {std}: expected {channels} numbers each, deviations above 0."
+            f"{path}: stated mean {mean} and std {std}: expected {channels} number{'s' * (channels > 1)} each, "
+            "deviations above 0."
         )
     return Statistics(name="stated", mean=mean, std=std)
 

@@ -36,21 +36,28 @@ USUAL = (
 )
 
 
+def check_values(values: Tensor) -> None:
+    """DataError unless these are uint8 or finite floats."""
+    if values.dtype == torch.uint8:
+        return
+    if not values.is_floating_point():
+        raise DataError(f"the images are {values.dtype}: expected uint8 or floating point.")
+    if not torch.isfinite(values).all():
+        raise DataError("the images hold NaN or infinity: save them again from a sound copy.")
+
+
 def to_pixels(values: Tensor, *, data: Statistics, stated: Statistics | None) -> tuple[Tensor, str]:
     """uint8 (N, C, H, W) of foreign images `values`, and a sentence on what was assumed.
 
     uint8 stays as it is. Floats with stated statistics are de-normalized with them. Without, floats within 0..1 are
     pixels, whole numbers within 0..255 too; anything else is de-normalized with those of `data` (the real
     dataset's own) or of USUAL under which its channels come nearest to the real dataset's.
-    Raises DataError for NaN, infinity, and values that no statistics bring into the range of pixels.
+    Raises DataError as `check_values`, and for values that no statistics bring into the range of pixels.
     """
+    check_values(values)
     if values.dtype == torch.uint8:
         return values, "8-bit pixels"
-    if not values.is_floating_point():
-        raise DataError(f"the images are {values.dtype}: expected uint8 or floating point.")
     values = values.float()
-    if not torch.isfinite(values).all():
-        raise DataError("the images hold NaN or infinity: save them again from a sound copy.")
     if stated is not None:
         return _denormalized(values, stated, "stated")
     low, high = float(values.min()), float(values.max())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,8 @@ def read_tensors(path: Path) -> Any:
 
             return load_file(path)
         if path.suffix in (".pt", ".pth"):
-            with torch.serialization.safe_globals(_numpy_numbers()):
+            with torch.serialization.safe_globals(_numpy_numbers()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickle protocols, before it refuses
                 return torch.load(path, map_location="cpu", weights_only=True)
         with path.open("rb") as file:  # numpy leaves a damaged archive open
             held = np.load(file, allow_pickle=False)
@@ -38,10 +41,13 @@ def read_tensors(path: Path) -> Any:
                 return _tensor(held)
             return {name: _tensor(held[name]) for name in held.files}
     except Exception as error:  # damaged bytes make the three readers raise a dozen classes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        objects = isinstance(error, UnpicklingError) or "bject" in str(error)  # numpy says no more
+        reason = (
+            "it holds objects besides arrays, or is damaged" if objects else "it is damaged, or another file"
+        )
         raise DataError(
-            f"{path} cannot be read safely ({reason}): it must hold arrays alone. Where it was made, save "
-            '{"images": ..., "labels": ...} again with torch.save, numpy.savez or safetensors.'
+            f"{path} cannot be read safely: {reason} ({type(error).__name__}). Copy it again, or where it was made "
+            'save {"images": ..., "labels": ...}, arrays alone, with torch.save, numpy.savez or safetensors.'
         ) from error
 
 

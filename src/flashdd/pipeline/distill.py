@@ -45,26 +45,20 @@ def distill(
     """
     with started(config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
-        stage = images_stage(context, data, images_teacher(context, data), setup.method)
+        stage = images_stage(context, data, setup.method)
         path = context.out / "images.parquet"
         write_parquet(open_images(stage), path)
         facts: dict[str, Any] = {"path": str(path), "method": setup.method, "ipc": setup.ipc, "notes": []}
         return {**facts, **stage.record}
 
 
-def images_teacher(context: Context, data: RealDataset) -> Network | None:
-    """The teacher, trained, where the run's images ask for one."""
-    setup = context.setup
-    asked = setup.foreign or method_of(setup.method).teacher
-    return teacher_network(context, data) if asked else None
-
-
-def images_stage(context: Context, data: RealDataset, teacher: Network | None, method: str) -> StageResult:
-    """`images.parquet`: images made by `method` from the training split, or made elsewhere and read in."""
+def images_stage(context: Context, data: RealDataset, method: str) -> StageResult:
+    """`images.parquet`: images made by `method` from the training split, or made elsewhere and read in; where they ask
+    for a teacher, it is trained before, or taken from the cache."""
     if method == FOREIGN:
-        assert teacher is not None
-        return _foreign_stage(context, data, teacher)
+        return _foreign_stage(context, data)
     setup, how = context.setup, method_of(method)
+    teacher = teacher_network(context, data) if how.teacher else None
     seed = derive(setup.config.seed, "images")
     settings = settings_of(method, setup.config.images)
     ipc = min(setup.image_counts)
@@ -88,8 +82,7 @@ def images_stage(context: Context, data: RealDataset, teacher: Network | None, m
         return _keep(_checked(images, method, data, ipc), work)
 
     inputs = {"data": data.content_hash, "split": f"{len(data.val.labels)}"}
-    if how.teacher:
-        assert teacher is not None, f"{method} asks for a teacher"
+    if teacher is not None:
         inputs["teacher"] = teacher.stage.hash
     return context.local.make(
         f"images-{method}",
@@ -107,13 +100,14 @@ def images_stage(context: Context, data: RealDataset, teacher: Network | None, m
     )
 
 
-def _foreign_stage(context: Context, data: RealDataset, teacher: Network) -> StageResult:
-    """The images that somebody else made, refused if the teacher finds their classes in another order."""
+def _foreign_stage(context: Context, data: RealDataset) -> StageResult:
+    """The images that somebody else made, read before a teacher is trained, and refused if it finds their classes in
+    another order."""
     setup = context.setup
     assert setup.foreign is not None
     expected = Expected(class_names=data.class_names, shape=data.shape, mean=data.mean, std=data.std)
     found = read_foreign(setup.foreign, expected, foreign_hints(setup.config))
-
+    teacher = teacher_network(context, data)
     soft = found.soft_labels
 
     def make(work: StageWork) -> dict[str, Any]:

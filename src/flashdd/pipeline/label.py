@@ -37,8 +37,7 @@ def label(
     _check_wanted(config, Path(out))
     with started(config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
-        teacher = teacher_network(context, data)
-        image_stage = images_stage(context, data, teacher, setup.method)
+        image_stage = images_stage(context, data, setup.method)
         images = open_images(image_stage)
         courses = partial(teacher_network, context, data)
         searched = partial(teacher_search, context, data, images, courses)
@@ -47,7 +46,7 @@ def label(
         artifact, content = artifact_stage(context, data, images, capacity)
         made = artifact.record
         notes = [f"Images made elsewhere: {note}." for note in image_stage.record["notes"]]
-        notes = [*at_chance(data, teacher), *notes]
+        notes = [*at_chance(data, teacher_network(context, data)), *notes]
         facts = {key: made[key] for key in ("label_bytes", "accuracy", "params", "macs")}
         folder = context.out / "artifact"
         publish(content, {"students": [], "labeler": facts, "notes": notes}, folder)

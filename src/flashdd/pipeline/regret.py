@@ -21,7 +21,7 @@ from flashdd.data.sources import check_source
 from flashdd.models.family import LabelerSpec
 from flashdd.pipeline.compare import compare
 from flashdd.pipeline.cost import Workload
-from flashdd.pipeline.distill import images_stage, images_teacher, open_images
+from flashdd.pipeline.distill import images_stage, open_images
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.record import capacity_facts, plain, resolved_config, tutor_search_facts
@@ -205,7 +205,7 @@ def _studied(case: _Case, out: Path, cache: Path | str | None, progress: Progres
 def _choice(case: _Case, out: Path, cache: Path | str | None, progress: Progress | None) -> _Choice:
     with started(case.config, out, cache=cache, progress=progress) as (context, data):
         setup = context.setup
-        images = open_images(images_stage(context, data, images_teacher(context, data), setup.method))
+        images = open_images(images_stage(context, data, setup.method))
         courses = partial(teacher_network, context, data)
         searched = partial(teacher_search, context, data, images, courses)
         tutoring = tutor_of(context, data, images, searched)
