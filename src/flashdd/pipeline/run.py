@@ -58,9 +58,11 @@ def run(
 def _run(context: Context, data: RealDataset) -> Record:
     setup, progress = context.setup, context.progress
     commit = source_commit()  # of the code that is running, whatever is committed meanwhile
-    _make_way(context, data)
+    replaces = _replaces_another(context, data)
+    for stray in context.out.glob(".artifact.*"):  # a kill in the middle of publishing
+        shutil.rmtree(stray)
+    image_stage = images_stage(context, data, setup.method)
     teacher = teacher_network(context, data)
-    image_stage = images_stage(context, data, teacher, setup.method)
     images = open_images(image_stage)
     searched = teacher_search(context, data, images, partial(teacher_network, context, data))
     tutoring = tutor_of(context, data, images, lambda: searched)
@@ -77,11 +79,13 @@ def _run(context: Context, data: RealDataset) -> Record:
     )
     others = {}
     if setup.method != "random":
-        others["random"] = open_images(images_stage(context, data, teacher, "random"))
+        others["random"] = open_images(images_stage(context, data, "random"))
     beside = [_beside(context, material, name, its) for name, its in others.items()]
     students = student_rows(context, material, beside)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
     throughput = throughput_stage(context, content.labeler, artifact.record["labeler_sha256"])
+    if replaces:
+        (context.out / "record.json").unlink()  # it stands for the artifact that goes now
     publish(
         content, figures_of(context, data, image_stage, students, artifact, ship), context.out / "artifact"
     )
@@ -117,13 +121,15 @@ def _beside(context: Context, material: Material, method: str, images: ImageSet)
     return replace(material, images=images, method=method, suited=suited if shipped.has_offsets else None)
 
 
-def _make_way(context: Context, data: RealDataset) -> None:
-    """A record stands for a finished run: one of another configuration goes, this one's stays until it is replaced."""
+def _replaces_another(context: Context, data: RealDataset) -> bool:
+    """Whether a finished run of another configuration is in the folder; it stays whole until this one is published."""
     path = context.out / "record.json"
-    if path.exists() and read_json(path).get("config") != resolved_config(context.setup, data):
-        path.unlink()
-    for stray in context.out.glob(".artifact.*"):  # a kill in the middle of publishing
-        shutil.rmtree(stray)
+    if not path.exists() or read_json(path).get("config") == resolved_config(context.setup, data):
+        return False
+    context.progress.message(
+        f"{context.out} holds a finished run of another configuration, which this one will replace when it ends"
+    )
+    return True
 
 
 def _seconds(
