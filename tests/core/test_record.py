@@ -149,6 +149,8 @@ def test_a_missing_record_means_an_unfinished_run(tmp_path: Path) -> None:
         Record.read(tmp_path / "record.json")
     with pytest.raises(ArtifactError, match="cannot be read"):
         Record.read(tmp_path)
+    with pytest.raises(ArtifactError, match="absent does not exist: give the folder of a finished run"):
+        Record.read(tmp_path / "absent" / "record.json")
 
 
 def test_comparison_and_bench_hold_rows_of_the_same_form(content: dict[str, Any], tmp_path: Path) -> None:

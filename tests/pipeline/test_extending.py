@@ -20,6 +20,7 @@ from flashdd.data.dataset import open_dataset
 from flashdd.images.table import method_of
 from flashdd.models.table import build, size_of_name
 from flashdd.pipeline.distill import distill
+from flashdd.pipeline.plan import plan
 from flashdd.pipeline.run import run
 from flashdd.pipeline.train import train_from_artifact
 
@@ -158,6 +159,12 @@ def test_a_wrong_part_gets_a_sentence(key: str, code: str, match: str, folder: P
             run(tiny_config(**{key: value}), folder / "out", cache=folder / "cache")
     finally:
         sys.modules.pop("mine", None)
+
+
+def test_a_dry_run_looks_for_the_method(folder: Path) -> None:
+    with pytest.raises(UsageError, match="importing elsewhere failed"):
+        plan(tiny_config(images__method="elsewhere:part"))
+    plan(tiny_config(images__method="mymethods:brightest"))
 
 
 def test_installed_packages_register_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

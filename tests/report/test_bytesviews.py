@@ -189,7 +189,8 @@ def test_a_shipped_classifier_may_win() -> None:
     """Its interval is over the students' seeds: 78 less 54, 55 and 56 is 23 +- 4.303 / sqrt(3)."""
     sentence = verdict(ROWS, SHIP, HOME)
     assert sentence is not None
-    words = "shipping a classifier (one convnet-3-w64, 86.8 KB, within the 238.8 KB of the whole artifact at IPC 10)"
+    within = "within the 238.8 KB of the whole artifact, before figures enter its card, at IPC 10"
+    words = f"shipping a classifier (one convnet-3-w64, 86.8 KB, {within})"
     assert f"{words} with 78.0 % is above the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
     assert sentence.endswith("too few of them for a claim.")
 
@@ -223,8 +224,13 @@ def test_bytes_of_an_unknown_artifact_are_named() -> None:
         ((0.60, 0.50, 0.58), "with 56.0 % cannot be told from the labeler (+1.0 ["),
         ((0.60, 0.61, 0.59), "with 60.0 % is above the labeler (+5.0 [+5.0, +5.0])"),
         (
-            (0.40,),
+            (0.40, 0.41, 0.39, 0.40),
             "cannot be told from stored labels, equal-bytes (stored@16bit), 8.0 KB (+15.0, no interval)",
+        ),
+        (
+            (0.40,),
+            "one seed is too few to tell who is better (the labeler 55.0 %, stored labels, equal-bytes "
+            "(stored@16bit), 8.0 KB 40.0 %): take three or more.",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from flashdd.core.record import Record
 from flashdd.report.comparison import comparison_cells, verdicts
 from flashdd.report.scores import side_tables
 from flashdd.report.tables import student_rows, table_cells, warnings
-from flashdd.report.text import bytes_text, labeler_text
+from flashdd.report.text import bytes_text, counted, labeler_text
 
 
 def run(
@@ -184,7 +184,9 @@ def train(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
-    typer.echo(f"{result['student']}, protocol {result['protocol']}, {seeds} seeds from {artifact}")
+    typer.echo(
+        f"{result['student']}, protocol {result['protocol']}, {counted(seeds, 'seed')} from {artifact}"
+    )
     accuracy = result["accuracy"]
     if accuracy is None:
         typer.echo("no accuracy: give real data with --test SRC to measure one.")

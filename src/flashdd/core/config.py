@@ -197,12 +197,12 @@ class SearchSection(Section):
     teacher_shifts: tuple[Shift, ...] | None = None
     """of the full teacher, tried beside `teacher.shift`; by default `labeler.shift`"""
     seeds: int = Field(default=2, ge=2)
-    """proxy students of a candidate"""
+    """proxy students of a candidate, two or more"""
     finalists: int = Field(default=4, ge=1)
     """the best so many rungs vary their settings, beside the best of every chain; so many candidates get
     `finalist_seeds`, as do up to so many contenders"""
     finalist_seeds: int = Field(default=5, ge=2)
-    """proxy students of each of these, and of every trial of class offsets"""
+    """proxy students of each of these, and of every trial of class offsets, two or more"""
     patience: int = Field(default=2, ge=1)
     """a chain is climbed until so many rungs in a row bring no gain"""
     class_offsets: bool = True

@@ -344,9 +344,11 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise ArtifactError(f"{path.parent} does not exist: give the folder of a finished run.") from None
         raise ArtifactError(
             f"{path} is missing: it is written last, so its run has not finished; start the same command again and "
-            "it goes on where it stopped. (flashdd label and flashdd distill leave none.)"
+            "it goes on where it stopped. (flashdd label and flashdd distill leave none, and an artifact has none.)"
         ) from None
     except OSError as error:
         raise ArtifactError(

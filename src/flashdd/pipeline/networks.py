@@ -88,7 +88,9 @@ def read_dials(
     found: dict[str, float] = {}
     for dial in text.split("-"):
         match = pattern.fullmatch(dial)
-        if match is None or match[1] in found or not (float(match[2]) > 0 or match[1] in may_be_zero):
+        if match is None:
+            raise UsageError(f"label scheme '{scheme}': got '{dial}', which is no dial: there are {words}.")
+        if match[1] in found or not (float(match[2]) > 0 or match[1] in may_be_zero):
             also = f" ({may_be_zero} also 0)" if may_be_zero else ""
             raise UsageError(
                 f"label scheme '{scheme}': got '{dial}', expected each at most once and above 0{also}: {words}."
@@ -145,9 +147,9 @@ def parse_network(scheme: str) -> NetworkScheme:
 
 def check_network(scheme: str, setup: Setup) -> None:
     """Raise what is wrong with the scheme on these data under this protocol: UsageError, UnknownNameError."""
-    wanted = parse_network(scheme)
-    for name in wanted.names:
+    for name in scheme.partition("@")[0].split("+"):  # before the dials, which another scheme has otherwise
         size_of_name(name, num_classes=setup.facts.num_classes, shape=setup.facts.shape)
+    wanted = parse_network(scheme)
     if wanted.bits is not None:
         _check_labeler(scheme, wanted, setup)
     setup.member_with(epochs=wanted.epochs, cycles=wanted.cycles).ends(setup.facts.num_train)

@@ -60,7 +60,7 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ("labels", f"{epochs * setup.num_images:,} views labeled by the teacher"),
         (
             "teacher-search",
-            f"up to {teacher} proxy students ({setup.proxy}, {protocol.steps} steps){_retrained(setup)}",
+            f"up to {teacher} proxy students ({setup.proxy}, {counted(protocol.steps, 'step')}){_retrained(setup)}",
         ),
         *_tutor_search(setup),
         (
@@ -76,7 +76,8 @@ def _stages(setup: Setup) -> list[tuple[str, str]]:
         ),
         (
             "students",
-            f"{config.student.seeds} seeds of {setup.student} per row, {protocol.steps} steps ({protocol.name})",
+            f"{counted(config.student.seeds, 'seed')} of {setup.student} per row, "
+            f"{counted(protocol.steps, 'step')} ({protocol.name})",
         ),
         ("ship", "the best network that fits the bytes of the whole artifact"),
     ]

@@ -231,7 +231,10 @@ def _foreign(config: RunConfig) -> Path | None:
     """The path of an image set made elsewhere; None for a method of the table. UsageError for neither."""
     name = config.images.method
     path = Path(name).expanduser()
-    if name in METHODS or is_plugin("image method", name):
+    if name in METHODS:
+        return None
+    if is_plugin("image method", name):
+        method_of(name)  # raises what is wrong with it
         return None
     if path.exists():
         return path

@@ -106,6 +106,8 @@ def claim_output(out: Path, facts: SourceFacts) -> None:
         "counts": sha256_bytes(canonical_json(list(facts.class_counts)))[:16],
     }
     marker = out / "run.json"
+    if out.is_file():
+        raise OutputError(f"{out} is a file: choose a folder with --out.")
     with explain_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     if marker.exists():

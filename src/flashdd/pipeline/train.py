@@ -20,7 +20,7 @@ from flashdd.core.progress import Progress, Silent
 from flashdd.core.record import Accuracy
 from flashdd.core.seeds import derive
 from flashdd.data.dataset import RealDataset, open_dataset
-from flashdd.data.sources import prepare
+from flashdd.data.sources import check_source, prepare
 from flashdd.models.table import default_student, size_of_name
 from flashdd.pipeline.setup import source_options
 from flashdd.report.text import percent_text
@@ -58,7 +58,7 @@ def train_from_artifact(
     if out is not None:
         with explain_os_errors(out):  # before the first student, not after it
             out.mkdir(parents=True, exist_ok=True)
-    real = None if test is None else _test_data(artifact, test)
+    real = None if test is None else _test_data(artifact, test, progress)
     with deterministic():
         where = resolve_device(device)
         precision = training_precision(str(artifact.provenance.get("precision", "auto")), where)
@@ -97,21 +97,23 @@ def _named_student(artifact: Artifact) -> str:
     return default_student(artifact.image_set.shape)
 
 
-def _test_data(artifact: Artifact, source: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _test_data(artifact: Artifact, source: str, progress: Progress) -> tuple[torch.Tensor, torch.Tensor]:
     """Test images and labels; DataError unless classes and shape are the artifact's."""
     channels, height, _ = artifact.image_set.shape
     column = artifact.provenance.get("label_column")
     section = DataSection(source=source, resolution=height, classes=artifact.class_names, label_column=column)
-    config = RunConfig(data=section)
+    options = source_options(RunConfig(data=section))
+    facts = check_source(options)
+    if facts.class_names != artifact.class_names:
+        raise DataError(
+            f"--test {source}: its classes are {', '.join(facts.class_names[:5])}, ..., the artifact's are "
+            f"{', '.join(artifact.class_names[:5])}, ...: give the data that the artifact was made from."
+        )
+    progress.message(f"test data: decoding {facts.name}")
     folder = Path(tempfile.mkdtemp(prefix="flashdd-"))
     try:
-        prepare(source_options(config), folder)
+        prepare(options, folder)
         data: RealDataset = open_dataset(folder)
-        if data.class_names != artifact.class_names:
-            raise DataError(
-                f"--test {source}: its classes are {', '.join(data.class_names[:5])}, ..., the artifact's are "
-                f"{', '.join(artifact.class_names[:5])}, ...: give the data that the artifact was made from."
-            )
         if data.shape[0] != channels:
             raise DataError(
                 f"--test {source}: its images have {data.shape[0]} channels, the artifact's {channels}."

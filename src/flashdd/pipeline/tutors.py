@@ -45,8 +45,9 @@ def tutor_of(
             return Tutoring(design=own)
         shorter = [replace(own, epochs=epochs) for epochs in setup.teacher_epochs if epochs < own.epochs]
         found = _tried(context, data, images, [own, *shorter])
-    for note in unimitated(setup, found.design):
-        context.progress.message(note)
+    if found.trials:
+        for note in unimitated(setup, found.design):
+            context.progress.message(note)
     return found
 
 
@@ -81,8 +82,8 @@ def unimitated(setup: Setup, tutor: TutorDesign | None) -> list[str]:
     whole = setup.teacher_recipe.epochs
     remedy = "search.teacher_lengths" if whole > 1 else "teacher.epochs"
     return [
-        f"labeler.tutor: no training of the teacher shorter than {counted(whole, 'epoch')} is tried ({remedy}), "
-        "so the labeler's networks learn the classes instead of imitating it."
+        f"No training of the teacher shorter than {counted(whole, 'epoch')} is tried ({remedy}), so the labeler's "
+        "networks learn the classes instead of imitating it (labeler.tutor)."
     ]
 
 

@@ -253,13 +253,13 @@ def verdict(
     rows: Sequence[ComparedRow], ship: ShipFacts | None, home: ArtifactImages | None = None
 ) -> str | None:
     """Which of labeler, stored labels within its bytes, the labeler as a classifier, and ship-the-classifier wins; None
-    without a labeler. At n = 2 no interval says anything, and only accuracies are told.
+    without a labeler. At n = 1 and 2 no interval says anything, and only accuracies are told.
 
     The row `stored@equal-bytes`, chosen on validation data, stands for all stored labels; without one the best on test
     of those within the labeler's bytes is told, and neither wins nor loses. The contender of the highest mean leads;
     who is behind it by an interval (95 %, paired over seeds) that does not contain 0 has lost, who is not ties. A
     shipped classifier is one network, so the interval to it is over the students' seeds alone. Without an interval
-    (n = 1, other seeds) nothing can be told apart, and that too is a tie.
+    (other seeds) nothing can be told apart, and that too is a tie.
 
     ship: at the bytes of an artifact that holds the images `home`; in a group of other images or IPC, or without
     augmentation, it does not compete. Where `home` is not known, the sentence says whose bytes they are.
@@ -271,14 +271,13 @@ def verdict(
     head = f"Beside the labeler ({bytes_text(ours.label_bytes)})"
     aside = " ".join(_aside(contender) for contender in contenders if contender.chosen_on_test)
     fair = [contender for contender in contenders if not contender.chosen_on_test]
-    if len(fair) > 1 and _seeds(fair) == _TOO_FEW:
+    if len(fair) > 1 and _seeds(fair) <= _TOO_FEW:
         told = ", ".join(f"{contender.words} {percent_text(contender.mean)} %" for contender in fair)
-        said = f"{head}, two seeds are too few to tell who is better ({told}): take three or more."
+        few = "one seed is" if _seeds(fair) == 1 else "two seeds are"
+        said = f"{head}, {few} too few to tell who is better ({told}): take three or more."
     elif len(fair) > 1:
         few = ", too few of them for a claim" if _seeds(fair) < CLAIMING_SEEDS else ""
-        said = (
-            f"{head}, {_outcome(fair)}; differences in points, 95 % intervals over the students' seeds{few}."
-        )
+        said = f"{head}, {_outcome(fair)}; differences in points, 95 % intervals over students' seeds{few}."
     elif aside:
         said = f"{head}, which has {percent_text(ours.accuracy.mean)} %:"
     else:
@@ -383,7 +382,8 @@ def _whose_bytes(ship: ShipFacts, home: ArtifactImages | None) -> str:
     within = "no more than" if ship.budget_bytes is None else f"within the {bytes_text(ship.budget_bytes)} of"
     if home is None:
         return f"{within} the whole artifact, whose images and IPC may be others"
-    return f"{within} the whole artifact" + (f" at IPC {home.ipc}" if home.ipc else "")
+    at = f", at IPC {home.ipc}" if home.ipc else ""
+    return f"{within} the whole artifact, before figures enter its card{at}"
 
 
 def _stored_contender(rows: Sequence[ComparedRow], size: int) -> Contender | None:
