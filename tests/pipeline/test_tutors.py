@@ -9,12 +9,15 @@ from typing import Any, cast
 import pytest
 from tiny import Listening, tiny_config, tiny_workload
 
+from flashdd.artifact.format import IMAGES
 from flashdd.core.record import Record
 from flashdd.data.sources import check_source
 from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline import tutors as tutors_module
 from flashdd.pipeline.cost import search_flops
+from flashdd.pipeline.distill import images_stage, open_images
+from flashdd.pipeline.label import label
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.plan import plan
 from flashdd.pipeline.run import run
@@ -207,6 +210,32 @@ def test_a_run_keeps_its_trials_and_what_they_cost(
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Whom the labeler imitates: 8 candidates" in page
     assert "imitated teacher, epochs</th>" in page
+    foreign = config.images.model_copy(update={"method": str(tmp_path / "out" / "artifact" / IMAGES)})
+    cache = finished[0].parent / "cache"
+    facts = label(config.model_copy(update={"images": foreign}), tmp_path / "labeled", cache=cache)
+    assert ("tutor" in facts) == imitating
+    assert facts["bytes"] == record.labeler.bytes
+    assert any("labeler.tutor" in note for note in facts["notes"]) != imitating
+
+
+def test_a_trial_varies_the_scale_where_the_protocol_fixes_the_temperature(
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def liked(proxies: search_module._Proxies, candidate: Candidate, seed: int) -> float:
+        return 0.5 - 0.1 * candidate.setting.logit_scale + 0.01 * seed
+
+    monkeypatch.setattr(search_module._Proxies, "score", liked)
+    config = tiny_config(**_FOUR, protocol__name="rded", search__logit_scales=[0.25, 0.5, 1.0])
+    with started(config, tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (
+        context,
+        data,
+    ):
+        images = open_images(images_stage(context, data, "random"))
+        found = tutor_trial(context, data, images, None)
+    tried = {entry.candidate.setting for entry in found.measured}
+    assert {setting.temperature for setting in tried} == {20.0}
+    assert {setting.logit_scale for setting in tried} == {0.25, 0.5, 1.0}
+    assert found.measured[found.chosen].candidate.setting.logit_scale == 0.25
 
 
 def _flops(record: Record) -> int:
