@@ -119,6 +119,8 @@ def test_budgets_that_are_none(text: str) -> None:
 def test_a_share_without_its_sign_is_guessed() -> None:
     with pytest.raises(ConfigError, match=r"less than one byte; give more, or 0\.03% if a share"):
         parse_budget("0.03", 44_695_848)
+    with pytest.raises(ConfigError, match=r"less than one byte; give more\.$"):
+        parse_budget("0", 44_695_848)
 
 
 def test_a_missing_recipe_and_a_broken_one(tmp_path: Path) -> None:

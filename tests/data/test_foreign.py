@@ -146,7 +146,12 @@ Saver = Callable[[dict[str, Tensor], Path], None]
     ("name", "save"),
     [
         ("set.pt", torch.save),
-        ("set.npz", lambda content, path: np.savez(path, **{k: v.numpy() for k, v in content.items()})),
+        (
+            "set.npz",
+            lambda content, path: np.savez(
+                path, names=np.array(["cat"]), **{k: v.numpy() for k, v in content.items()}
+            ),
+        ),
         ("set.safetensors", save_file),
     ],
 )
@@ -263,8 +268,9 @@ def _nan() -> Tensor:
 @pytest.mark.parametrize(
     ("write", "match"),
     [
-        (_torch({"images": Bomb(), "labels": LABELS}), "cannot be read safely: it holds objects besides"),
-        (_pickled, "cannot be read safely: it holds objects besides arrays"),
+        (_torch({"images": Bomb(), "labels": LABELS}), "safely: it holds objects besides tensors"),
+        (_pickled, "cannot be read safely: it holds objects besides tensors"),
+        (_torch({"images": _pixels().numpy(), "labels": LABELS}), "besides tensors .numpy's arrays are some"),
         (_object_array, "cannot be read safely: it holds objects besides arrays"),
         (_cut, "cannot be read safely: it is damaged, or another file"),
         (_bytes("set.pt", b""), "cannot be read safely: it is damaged, or another file"),
@@ -293,6 +299,7 @@ def _nan() -> Tensor:
         (_torch([_pixels()[:, :, :4], LABELS]), r"images are 3 x 4 x 8 .* 3 x 8 x 8: resize them\."),
         (_torch([_pixels().flatten(1), LABELS]), r"expected \(N, C, H, W\)"),
         (_torch([_nan(), LABELS]), "NaN or infinity"),
+        (_torch([_pixels().double() * 1e300, LABELS]), "NaN or infinity"),  # as float32
         (_torch([_pixels().int(), LABELS]), "expected uint8 or floating point"),
         (_torch({"images": _pixels(), "labels": LABELS, "mean": [0.5]}), "expected 3 numbers each"),
         (_torch({"images": _pixels(), "labels": LABELS, "mean": "half"}), "'mean' must be numbers"),

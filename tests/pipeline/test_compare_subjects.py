@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,15 @@ from flashdd.pipeline.subject import open_subject
 def test_folders_that_are_neither_run_nor_artifact_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither the folder of a finished run"):
         open_subject(tmp_path)
+
+
+def test_a_run_that_was_killed_after_its_artifact_is_refused(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(finished[0], tmp_path / "out")
+    (copy / "record.json").unlink()
+    with pytest.raises(UsageError, match="neither the folder of a finished run"):
+        open_subject(copy)
 
 
 def test_an_artifact_alone_is_compared(finished: tuple[Path, Record], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,14 @@ def test_sets_of_one_name_are_refused_before_training(finished: tuple[Path, Reco
         folder = tmp_path / "random" / held.class_names[int(label)]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[0].numpy()).save(folder / f"{index}.png")
-    one, two, random = (str(tmp_path / name) for name in ("one/set.pt", "two/set.pt", "random"))
+    shutil.copytree(tmp_path / "random", tmp_path / "foreign")
+    named = ("one/set.pt", "two/set.pt", "random", "foreign")
+    one, two, random, foreign = (str(tmp_path / name) for name in named)
     progress = Listening()
     for sets, match in (
         ([one, two], r"two sets of the name 'set.pt' .*: rename one"),
         ([random, "rded"], "the images that flashdd calls 'random': rename it"),
+        ([foreign], "the images that flashdd calls 'foreign': rename it"),  # as of an artifact
     ):
         config = tiny_config(compare__schemes=["hard"], compare__images=sets, student__seeds=1)
         with pytest.raises(UsageError, match=match):

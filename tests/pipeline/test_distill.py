@@ -12,7 +12,7 @@ from PIL import Image
 from tiny import tiny_config
 
 from flashdd.artifact.read import load
-from flashdd.core.errors import DataError, FlashddError, OutputError, UnknownNameError
+from flashdd.core.errors import DataError, FlashddError, OutputError, UnknownNameError, UsageError
 from flashdd.core.recipe import build_config
 from flashdd.data.imageset import read_parquet
 from flashdd.pipeline.compare import compare
@@ -84,7 +84,7 @@ def test_a_labeler_for_images_made_elsewhere(tmp_path: Path) -> None:
     held = open_subject(
         tmp_path / "out"
     )  # the folder that holds the artifact, as `flashdd inspect` takes it, too
-    assert held.artifact == tmp_path / "out" / "artifact"
+    assert (held.artifact, held.stages) == (tmp_path / "out" / "artifact", tmp_path / "out" / "stages")
     record = run(config, tmp_path / "out", cache=tmp_path / "cache")
     assert path.read_bytes() == before
     assert record.labeler.accuracy == made["accuracy"]
@@ -92,7 +92,7 @@ def test_a_labeler_for_images_made_elsewhere(tmp_path: Path) -> None:
         label(config, tmp_path / "out", cache=tmp_path / "cache")
 
 
-def test_a_run_takes_images_made_elsewhere(tmp_path: Path) -> None:
+def test_a_run_takes_images_made_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = distill(tiny_config(images__method="random"), tmp_path / "made", cache=tmp_path / "cache")
     folder = _export(Path(facts["path"]), tmp_path / "set", ["00000", "00001", "00002"])
     record = run(tiny_config(images__method=str(folder)), tmp_path / "out", cache=tmp_path / "cache")
@@ -105,19 +105,28 @@ def test_a_run_takes_images_made_elsewhere(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
     shutil.rmtree(folder)
     ours = next(row for row in record.students if (row.scheme, row.images) == ("labeler", "foreign"))
-    for where in (tmp_path / "out", tmp_path / "out" / "artifact"):  # the images are in the artifact
+    asked = [("compare.schemes", ["hard", "labeler"]), ("student.seeds", 2), ("device", "cpu")]
+    monkeypatch.chdir(tmp_path)
+    for where in (tmp_path / "out", Path("out/artifact")):  # the images are in the artifact
         held = open_subject(where)
-        asked = [("compare.schemes", ["hard", "labeler"]), ("student.seeds", 2), ("device", "cpu")]
         compared = compare(
             build_config(held.settings, asked),
             tmp_path / f"of-{where.name}",
-            artifact=held.artifact,
+            artifact=tmp_path / "out" / "artifact",
             cache=tmp_path / "cache",
         )
         assert [row.images for row in compared.rows] == ["foreign", "foreign"]
         assert compared.rows[1].accuracy.values == ours.accuracy.values
         assert compared.artifact is not None
         assert (compared.artifact.images, compared.artifact.ipc) == ("foreign", 2)
+    for axes, match in (
+        ([("compare.ipc", [1, 5])], "have their own number per class: leave --ipc out"),
+        ([("compare.schemes", ["static@learned"])], "come without soft labels .an artifact keeps none"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            compare(
+                build_config(held.settings, [*asked, *axes]), tmp_path / "refused", artifact=held.artifact
+            )
 
 
 def test_a_set_of_uneven_classes_is_taken_and_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 from tiny import Listening, tiny_config
 
+from flashdd.artifact.format import IMAGES
 from flashdd.core.errors import OutputError
 from flashdd.core.record import Record
 from flashdd.pipeline import run as run_module
@@ -58,3 +59,18 @@ def test_a_finished_run_stays_whole_until_another_configuration_has_ended(
             run(other, copy, cache=finished[0].parent / "cache")
     assert not (copy / "record.json").exists()
     assert run(other, copy, cache=finished[0].parent / "cache").students[0].accuracy.n == 3
+
+
+def test_a_record_goes_with_the_artifact_that_it_stands_for(
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while its own artifact is published again it stays; not where that is another one, as of other images of
+    the same file name."""
+    copy = shutil.copytree(finished[0], tmp_path / "out")
+    monkeypatch.setattr(run_module, "publish", Mock(side_effect=KeyboardInterrupt))
+    for whole in (True, False):
+        if not whole:
+            (copy / "artifact" / IMAGES).write_bytes(b"of another set")
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_config(), copy, cache=finished[0].parent / "cache")
+        assert (copy / "record.json").exists() == whole

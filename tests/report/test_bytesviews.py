@@ -189,8 +189,7 @@ def test_a_shipped_classifier_may_win() -> None:
     """Its interval is over the students' seeds: 78 less 54, 55 and 56 is 23 +- 4.303 / sqrt(3)."""
     sentence = verdict(ROWS, SHIP, HOME)
     assert sentence is not None
-    within = "within the 238.8 KB of the whole artifact, before figures enter its card, at IPC 10"
-    words = f"shipping a classifier (one convnet-3-w64, 86.8 KB, {within})"
+    words = "shipping a classifier (one convnet-3-w64, 86.8 KB, within the 238.8 KB of the whole artifact at IPC 10)"
     assert f"{words} with 78.0 % is above the labeler (+23.0 [+20.5, +25.5]) and stored labels" in sentence
     assert sentence.endswith("too few of them for a claim.")
 

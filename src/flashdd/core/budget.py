@@ -24,6 +24,7 @@ def parse_budget(text: str, reference_bytes: int) -> int:
     number, unit = float(match[1]), match[2]
     size = number / 100 * reference_bytes if unit == "%" else number * _UNITS[unit and unit.upper()]
     if size < 1:
-        share = "" if unit else f", or {text.strip()}% if a share of the reference is meant"
+        meant = not unit and number / 100 * reference_bytes >= 1
+        share = f", or {text.strip()}% if a share of the reference is meant" if meant else ""
         raise ConfigError(f"labeler.budget: '{text}' is less than one byte; give more{share}.")
     return int(size)

@@ -310,9 +310,7 @@ class Comparison(RecordFile):
     notes: tuple[str, ...] = ()
     labeler: ComparedLabeler | None = None
     ship: ShipFacts | None = None  # at the bytes of the artifact whose labeler is compared
-    artifact: ArtifactImages | None = (
-        None  # None without an artifact, or where its images were made elsewhere
-    )
+    artifact: ArtifactImages | None = None  # also where its images, made elsewhere, are not compared from it
     scores: tuple[Score, ...] = ()
     rankings: tuple[Ranking, ...] = ()
 

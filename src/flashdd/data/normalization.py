@@ -42,7 +42,7 @@ def check_values(values: Tensor) -> None:
         return
     if not values.is_floating_point():
         raise DataError(f"the images are {values.dtype}: expected uint8 or floating point.")
-    if not torch.isfinite(values).all():
+    if not torch.isfinite(values.float()).all():
         raise DataError("the images hold NaN or infinity: save them again from a sound copy.")
 
 

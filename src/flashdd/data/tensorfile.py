@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flashdd.core.errors import DataError
 
+_NUMBERS = "biufc"  # numpy's kinds; texts beside the images, such as classes' names, are left
 SUFFIXES = (".pt", ".pth", ".npy", ".npz", ".safetensors")
 
 
@@ -20,7 +21,8 @@ def read_tensors(path: Path) -> Any:
     """What `path` holds: a tensor, or dicts and lists of tensors, numbers and strings, all on the CPU.
 
     `.pt` and `.pth` are read by torch.load with `weights_only`, `.npy` and `.npz` without pickles. Raises DataError
-    for a file that is missing, damaged, of another kind, or that holds objects besides arrays.
+    for a file that is missing, damaged, of another kind, or that holds objects besides arrays. Texts in an `.npz` are left
+    out.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist: give the path of a file ending in {', '.join(SUFFIXES)}.")
@@ -39,15 +41,21 @@ def read_tensors(path: Path) -> Any:
             held = np.load(file, allow_pickle=False)
             if isinstance(held, np.ndarray):
                 return _tensor(held)
-            return {name: _tensor(held[name]) for name in held.files}
+            arrays = {name: held[name] for name in held.files}
+            return {name: _tensor(array) for name, array in arrays.items() if array.dtype.kind in _NUMBERS}
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): check the file and its rights.") from error
     except Exception as error:  # damaged bytes make the three readers raise a dozen classes
         objects = isinstance(error, UnpicklingError) or "bject" in str(error)  # numpy says no more
+        what = "tensors (numpy's arrays are some)" if path.suffix in (".pt", ".pth") else "arrays"
         reason = (
-            "it holds objects besides arrays, or is damaged" if objects else "it is damaged, or another file"
+            f"it holds objects besides {what}, or is damaged" if objects else "it is damaged, or another file"
         )
         raise DataError(
             f"{path} cannot be read safely: {reason} ({type(error).__name__}). Copy it again, or where it was made "
-            'save {"images": ..., "labels": ...}, arrays alone, with torch.save, numpy.savez or safetensors.'
+            'save {"images": ..., "labels": ...} with torch.save (tensors), numpy.savez (arrays) or safetensors.'
         ) from error
 
 

@@ -104,14 +104,26 @@ def _checked(config: RunConfig, held: Artifact | None) -> list[RunConfig]:
     if set(config.compare.schemes) == {SHIP}:
         raise UsageError(f"compare.schemes: '{SHIP}' alone trains no student: name a label scheme beside it.")
     facts = check_source(source_options(config))
-    crossed = _crossed(config)
-    planned = [resolve(changed, facts) for changed in crossed]
+    if held is not None and held.class_names != facts.class_names:
+        raise _foreign_artifact(held, facts.name, ", ".join(facts.class_names[:5]))
+    planned = _once([resolve(changed, facts) for changed in _crossed(config)])
     _check_names(planned)
     for setup, scheme in itertools.product(planned, config.compare.schemes):
         check_scheme(scheme, setup, has_labeler=held is not None)
-    if held is not None and held.class_names != facts.class_names:
-        raise _foreign_artifact(held, facts.name, ", ".join(facts.class_names[:5]))
-    return crossed
+    return [setup.config for setup in planned]
+
+
+def _once(planned: Sequence[Setup]) -> list[Setup]:
+    """A set that was made elsewhere has its own IPC, so it is compared once for a student; UsageError where all have."""
+    asked = planned[0].config.compare.ipc
+    if asked and all(setup.foreign for setup in planned):
+        raise UsageError(
+            f"compare.ipc: the images at {planned[0].foreign} were made elsewhere and have their own number per class: "
+            "leave --ipc out."
+        )
+    return list(
+        {(setup.foreign or number, setup.student): setup for number, setup in enumerate(planned)}.values()
+    )
 
 
 def _scheme_rows(
@@ -155,7 +167,7 @@ class _Set:
     def name(self) -> str:
         """What the table calls the images: the method, or the file or folder of a set made elsewhere."""
         foreign = self.context.setup.foreign
-        return foreign.name if foreign and not self._is_artifacts_file else self.context.setup.method
+        return foreign.name if foreign and not self.is_artifacts_file else self.context.setup.method
 
     @property
     def ipc(self) -> int | None:
@@ -169,16 +181,19 @@ class _Set:
         return images_stage(self.context, self.data, self.context.setup.method)
 
     @property
-    def _is_artifacts_file(self) -> bool:
-        """Whether a set that was made elsewhere is named as the file in the artifact."""
-        return self.held is not None and self.context.setup.foreign == self.held.path / IMAGES
+    def is_artifacts_file(self) -> bool:
+        """Whether this set was made elsewhere and is read from the artifact that was made of it."""
+        foreign, held = self.context.setup.foreign, self.held
+        if foreign is None or held is None or held.provenance["images"]["method"] != FOREIGN:
+            return False
+        return foreign.resolve() == (held.path / IMAGES).resolve()
 
     @property
     def in_artifact(self) -> bool:
         """Whether the artifact holds this very set, which then need not be made from the data."""
         setup, held = self.context.setup, self.held
         if held is None or setup.foreign:
-            return self._is_artifacts_file
+            return self.is_artifacts_file
         if is_plugin("image method", setup.method):  # its code may have changed since
             return False
         made, seed = held.provenance["images"], held.provenance["seed"]
@@ -255,7 +270,7 @@ def _foreign_artifact(held: Artifact, name: str, here: str) -> UsageError:
 def _artifact_images(held: Artifact, sets: Sequence[_Set]) -> dict[str, Any] | None:
     """The record's `artifact`; None where a set made elsewhere is compared as another file than the artifact's."""
     method = held.provenance["images"]["method"]
-    if method == FOREIGN and not any(entry.name == FOREIGN for entry in sets):
+    if method == FOREIGN and not any(entry.is_artifacts_file for entry in sets):
         return None
     return {"images": method, "ipc": held.image_set.ipc}
 
@@ -265,7 +280,7 @@ def _check_names(setups: Sequence[Setup]) -> None:
     methods = {setup.method for setup in setups if setup.foreign is None}
     named: dict[str, Path] = {}
     for path in (setup.foreign for setup in setups if setup.foreign is not None):
-        if path.name in (*METHODS, *REAL, *methods):
+        if path.name in (*METHODS, *REAL, *methods, FOREIGN):
             raise UsageError(
                 f"--images {path}: a set made elsewhere cannot be told from the images that flashdd calls "
                 f"'{path.name}': rename it."

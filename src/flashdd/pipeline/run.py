@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+from flashdd.artifact.format import IMAGES, LABELER
 from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig
 from flashdd.core.device import environment
@@ -84,8 +86,7 @@ def _run(context: Context, data: RealDataset) -> Record:
     students = student_rows(context, material, beside)
     ship = ship_classifier(context, data, teacher, capacity, artifact.record["artifact_bytes"])
     throughput = throughput_stage(context, content.labeler, artifact.record["labeler_sha256"])
-    if replaces:
-        (context.out / "record.json").unlink()  # it stands for the artifact that goes now
+    _retire_record(context, artifact.folder / "artifact", replaces)
     publish(
         content, figures_of(context, data, image_stage, students, artifact, ship), context.out / "artifact"
     )
@@ -130,6 +131,14 @@ def _replaces_another(context: Context, data: RealDataset) -> bool:
         f"{context.out} holds a finished run of another configuration, which this one will replace when it ends"
     )
     return True
+
+
+def _retire_record(context: Context, made: Path, replaces: bool) -> None:
+    """A record stands for the artifact beside it: it goes where another one, `made`, is about to be published."""
+    held, parts = context.out / "artifact", (IMAGES, LABELER)
+    kept = [(held / part).exists() and filecmp.cmp(held / part, made / part, shallow=False) for part in parts]
+    if replaces or not all(kept):
+        (context.out / "record.json").unlink(missing_ok=True)
 
 
 def _seconds(

@@ -51,7 +51,8 @@ def check_scheme(scheme: str, setup: Setup, *, has_labeler: bool) -> None:
         if not setup.foreign or not has_soft_labels(
             setup.foreign, setup.facts.class_names, setup.facts.shape, hints
         ):
-            raise UsageError(f"scheme '{LEARNED}': images of {setup.method} come without soft labels.")
+            none = " (an artifact keeps none: give the set itself)" if setup.foreign else ""
+            raise UsageError(f"scheme '{LEARNED}': images of {setup.method} come without soft labels{none}.")
     if scheme in (*_ROWS, *REAL, SHIP) or base == EQUAL_BYTES:
         return
     if kind == COMMITTEE:

@@ -74,9 +74,14 @@ def read_subject(path: Path) -> Subject:
         return Subject(
             settings=settings, artifact=path / "artifact", stages=path / "stages", ship=record.ship
         )
-    for folder in (path, path / "artifact"):  # the second as flashdd label leaves it
-        if (folder / MANIFEST).is_file():
-            return Subject(settings=_settings_of(load(folder)), artifact=folder)
+    if (path / MANIFEST).is_file():
+        return Subject(settings=_settings_of(load(path)), artifact=path)
+    if (path / "artifact" / MANIFEST).is_file():
+        labeled = load(path / "artifact")
+        if not labeled.figures[
+            "students"
+        ]:  # as flashdd label leaves it; that of a run that was killed has some
+            return Subject(settings=_settings_of(labeled), artifact=labeled.path, stages=path / "stages")
     raise UsageError(
         f"{path} is neither the folder of a finished run (record.json) nor of an artifact ({MANIFEST}): give one of "
         "the two, or a recipe (.toml)."

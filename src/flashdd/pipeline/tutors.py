@@ -76,8 +76,9 @@ def unimitated(setup: Setup, tutor: TutorDesign | None) -> list[str]:
         return []
     if setup.stops_teacher:
         return [
-            "labeler.tutor: the teacher makes the best students after its whole training, and a network that imitates "
-            "it, then or stopped earlier, no clearly better ones than one that learns the classes, as the labeler's do."
+            "The teacher makes the best students after its whole training, and a network that imitates it, then or "
+            "stopped earlier, no clearly better ones than one that learns the classes, as the labeler's do "
+            "(labeler.tutor)."
         ]
     whole = setup.teacher_recipe.epochs
     remedy = "search.teacher_lengths" if whole > 1 else "teacher.epochs"

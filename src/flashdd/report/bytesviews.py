@@ -382,8 +382,7 @@ def _whose_bytes(ship: ShipFacts, home: ArtifactImages | None) -> str:
     within = "no more than" if ship.budget_bytes is None else f"within the {bytes_text(ship.budget_bytes)} of"
     if home is None:
         return f"{within} the whole artifact, whose images and IPC may be others"
-    at = f", at IPC {home.ipc}" if home.ipc else ""
-    return f"{within} the whole artifact, before figures enter its card{at}"
+    return f"{within} the whole artifact" + (f" at IPC {home.ipc}" if home.ipc else "")
 
 
 def _stored_contender(rows: Sequence[ComparedRow], size: int) -> Contender | None:
