@@ -21,8 +21,8 @@ def read_tensors(path: Path) -> Any:
     """What `path` holds: a tensor, or dicts and lists of tensors, numbers and strings, all on the CPU.
 
     `.pt` and `.pth` are read by torch.load with `weights_only`, `.npy` and `.npz` without pickles. Raises DataError
-    for a file that is missing, damaged, of another kind, or that holds objects besides arrays. Texts in an `.npz` are left
-    out.
+    for a file that is missing, damaged, of another kind, or that holds objects besides arrays. Texts in an `.npz` are
+    left out.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist: give the path of a file ending in {', '.join(SUFFIXES)}.")

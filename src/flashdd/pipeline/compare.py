@@ -114,7 +114,7 @@ def _checked(config: RunConfig, held: Artifact | None) -> list[RunConfig]:
 
 
 def _once(planned: Sequence[Setup]) -> list[Setup]:
-    """A set that was made elsewhere has its own IPC, so it is compared once for a student; UsageError where all have."""
+    """A set that was made elsewhere has its own IPC, so it comes once for every student; UsageError where all have."""
     asked = planned[0].config.compare.ipc
     if asked and all(setup.foreign for setup in planned):
         raise UsageError(
