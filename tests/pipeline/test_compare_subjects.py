@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_config
 
+from flashdd.artifact.format import IMAGES
 from flashdd.artifact.read import load
 from flashdd.cli import main as cli
 from flashdd.core.config import RunConfig
@@ -45,6 +46,17 @@ def test_an_artifact_alone_is_compared(finished: tuple[Path, Record], tmp_path: 
     )
     ours = next(row for row in record.students if (row.scheme, row.images) == ("labeler", "rded"))
     assert comparison.rows[0].accuracy.values == ours.accuracy.values
+
+
+def test_the_file_of_images_that_a_method_made_is_a_set_made_elsewhere(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    artifact = finished[0] / "artifact"
+    config = tiny_config(images__method=str(artifact / IMAGES), compare__schemes=["hard"], student__seeds=1)
+    found = compare(config, tmp_path / "out", artifact=artifact, cache=finished[0].parent / "cache")
+    assert [row.images for row in found.rows] == [Path(IMAGES).name]
+    assert found.artifact is not None
+    assert found.artifact.images == "rded"
 
 
 def test_an_artifact_of_other_data_is_refused(finished: tuple[Path, Record], tmp_path: Path) -> None:
