@@ -25,7 +25,7 @@ from flashdd.labels.table import read_table
 from flashdd.pipeline import offsets as offsets_module
 from flashdd.pipeline import schemes
 from flashdd.pipeline.material import Material
-from flashdd.pipeline.proxies import Proxy, ProxyJob, offset_rows, train_proxy
+from flashdd.pipeline.proxies import Proxy, ProxyJob, train_proxy
 from flashdd.pipeline.real import teacher_network
 from flashdd.pipeline.run import run
 from flashdd.pipeline.start import started
@@ -210,11 +210,3 @@ def test_a_search_may_leave_them_out(finished: tuple[Path, Record], tmp_path: Pa
     assert "offsets" not in record.seconds
     assert not any(note.startswith("The labeler on") for note in record.notes)
     assert not load(tmp_path / "out" / "artifact").provenance["labeler_training"].get("class_offsets")
-
-
-def test_offsets_are_fitted_to_images_of_every_class_in_a_sorted_set() -> None:
-    assert offset_rows(365, 3).tolist() == list(range(365))
-    rows = offset_rows(50_000, 10)
-    assert 4000 < len(rows) <= 5000
-    assert rows[-1] >= 49_990
-    assert len(offset_rows(1_281_167, 1000)) <= 10_000

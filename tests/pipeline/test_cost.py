@@ -11,7 +11,15 @@ from tiny import tiny_workload
 from flashdd.core.record import Record
 from flashdd.pipeline.cost import Workload, reference_epochs, search_flops, tutor_flops
 
-WORK = Workload(train=100, validation=10, views=50, proxy_macs=7, reference_macs=1000, refit_images=20)
+WORK = Workload(
+    train=100,
+    validation=10,
+    proxy_validation=30,
+    views=50,
+    proxy_macs=7,
+    reference_macs=1000,
+    refit_images=20,
+)
 
 
 def _row(**changes: Any) -> dict[str, Any]:
@@ -22,7 +30,7 @@ def _row(**changes: Any) -> dict[str, Any]:
 def test_a_candidate_trains_its_network_labels_with_it_and_trains_its_proxies() -> None:
     training, labels = 6 * 5 * 2 * 100, 2 * 5 * (50 + 10)
     assert search_flops([_row()], WORK) == training + labels
-    proxies = 3 * (6 * 7 * 50 + 2 * 7 * 10)
+    proxies = 3 * (6 * 7 * 50 + 2 * 7 * 30)
     assert search_flops([_row(n=3)], WORK) == training + labels + proxies
 
 

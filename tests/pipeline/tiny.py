@@ -49,11 +49,11 @@ def tiny_workload(record: Record) -> Workload:
     return Workload(
         train=record.data.num_train,
         validation=record.data.num_val,
+        proxy_validation=record.data.num_val + record.data.num_train,
         views=600,
         proxy_macs=size_of(build("convnet-2-w4", num_classes=3, shape=shape, seed=0), shape).macs,
         reference_macs=record.reference.macs,
         refit_images=4 * 128,
-        offset_images=record.data.num_train,
     )
 
 

@@ -11,7 +11,7 @@ from flashdd.models.count import reference
 from flashdd.models.table import size_of_name
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import LOSSLESS_BITS
-from flashdd.pipeline.proxies import offset_rows
+from flashdd.pipeline.proxies import training_rows
 
 _FORWARD = 2
 """Operations of a multiply-accumulate."""
@@ -21,17 +21,17 @@ _TRAIN = 3 * _FORWARD
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """Images that pass through networks: of one epoch of the real training split, for validation, the distilled ones'
-    views of a whole protocol. proxy_macs, reference_macs: per image; refit_images: of one member, 0 without refit;
-    offset_images: to which a proxy's class offsets are fitted, 0 without."""
+    """Images that pass through networks: of one epoch of the real training split, for validation of a labeler, for that
+    of a proxy, the distilled ones' views of a whole protocol. proxy_macs, reference_macs: per image; refit_images: of
+    one member, 0 without refit."""
 
     train: int
     validation: int
+    proxy_validation: int
     views: int
     proxy_macs: int
     reference_macs: int
     refit_images: int
-    offset_images: int = 0
 
     @staticmethod
     def of(context: Context, num_train: int, num_val: int, num_images: int) -> Workload:
@@ -41,11 +41,11 @@ class Workload:
         return Workload(
             train=num_train,
             validation=num_val,
+            proxy_validation=num_val + len(training_rows(num_train, classes)),
             views=setup.protocol.passes(num_images),
             proxy_macs=size_of_name(setup.proxy, num_classes=classes, shape=shape).macs,
             reference_macs=reference(classes, shape).macs,
             refit_images=refit.steps * refit.batch_size,
-            offset_images=len(offset_rows(num_train, classes)) if setup.config.search.class_offsets else 0,
         )
 
 
@@ -70,8 +70,7 @@ def search_flops(rows: Iterable[Mapping[str, Any]], work: Workload, *, trained: 
             passes = (_TRAIN + _FORWARD) * macs * work.refit_images  # its own float32 logits are the target
             refitting[*network, bits] = max(refitting.get((*network, bits), 0), passes)
         labeling[*network, bits, members] = _FORWARD * macs * (work.views + work.validation)
-        seen = work.validation + (0 if row.get("offsets") else work.offset_images)
-        total += row["n"] * work.proxy_macs * (_TRAIN * work.views + _FORWARD * seen)
+        total += row["n"] * work.proxy_macs * (_TRAIN * work.views + _FORWARD * work.proxy_validation)
     return total + sum(training.values()) + sum(refitting.values()) + sum(labeling.values())
 
 

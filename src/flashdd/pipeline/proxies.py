@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from flashdd.core.plugins import own_part
@@ -24,9 +25,10 @@ from flashdd.training.evaluate import logits_of
 from flashdd.training.protocols import Protocol
 from flashdd.training.source import LabelSource
 
-_FIT_IMAGES = 5000
-"""Real training images to which class offsets are fitted, at most; or 10 per class, where that is more."""
-_FIT_IMAGES_PER_CLASS = 10
+_IMAGES = 5000
+"""Real training images that validate, and to which class offsets are fitted, at most; or 10 per class, where that is
+more."""
+_IMAGES_PER_CLASS = 10
 _DECIMALS = 4
 """Of class offsets, in logits."""
 
@@ -47,8 +49,8 @@ class ProxyJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
-    """Validation accuracy of a proxy student: as it is, and of its logits with the class offsets (`fit_offsets`) that
-    real training images ask for; None and no offsets where it was not corrected."""
+    """Accuracy of a proxy student on the images that validate: as it is, and of its logits with the class offsets
+    (`fit_offsets`) that real training images ask for; None and no offsets where it was not corrected."""
 
     accuracy: float
     corrected: float | None = None
@@ -72,15 +74,21 @@ def train_proxy(
 ) -> Proxy:
     """The proxy student `seed`, trained for the protocol's whole length.
 
-    Equal seeds see the same initialization and order, whatever the candidate: they are pairs.
+    It is validated on the images that were held out and on as many training images as `training_rows` says that are
+    none of its own: those whose labels it learns have seen them, it has not, and a few hundred held-out images alone
+    tell labelers a point apart by chance (docs/LOG.md, 2026-11-30). Equal seeds see the same initialization and order,
+    whatever the candidate: they are pairs.
     """
     student = _trained(context, data, images, work, job, seed)
-    logits, classes = logits_of(student, data.val.images), data.val.labels
+    rows = training_rows(len(data.train.labels), data.num_classes)
+    fitted, wanted = logits_of(student, data.train.images[rows]), data.train.labels[rows]
+    unseen = _unseen(data.train.images[rows], images)
+    logits = torch.cat([logits_of(student, data.val.images), fitted[unseen]])
+    classes = torch.cat([data.val.labels, wanted[unseen]])
     proxy = Proxy(accuracy=_share(logits, classes))
-    told = f"{percent_text(proxy.accuracy)} % of the validation images"
+    told = f"{percent_text(proxy.accuracy)} % of {len(classes):,} real images"
     if job.corrected:
-        rows = offset_rows(len(data.train.labels), data.num_classes)
-        offsets = fit_offsets(logits_of(student, data.train.images[rows]), data.train.labels[rows])
+        offsets = fit_offsets(fitted, wanted)
         proxy = replace(proxy, corrected=_share(logits + offsets, classes), offsets=tuple(offsets.tolist()))
         told += f", {percent_text(proxy.score)} % corrected by class offsets of its own"
     context.progress.finish(told)
@@ -108,9 +116,15 @@ def proxy_key(setup: Setup) -> dict[str, Any]:
     }
 
 
-def offset_rows(num_train: int, num_classes: int) -> np.ndarray:
-    """Real training images to which offsets are fitted."""
-    return evenly_spaced(num_train, max(_FIT_IMAGES, _FIT_IMAGES_PER_CLASS * num_classes))
+def training_rows(num_train: int, num_classes: int) -> np.ndarray:
+    """Real training images that proxies are run on beside those that were held out."""
+    return evenly_spaced(num_train, max(_IMAGES, _IMAGES_PER_CLASS * num_classes))
+
+
+def _unseen(pixels: np.ndarray, images: ImageSet) -> Tensor:
+    """Which rows of real `pixels` are not among the distilled images, as methods that select real images leave them."""
+    own = {image.tobytes() for image in images.images.numpy()}
+    return torch.tensor([image.tobytes() not in own for image in pixels])
 
 
 def _share(logits: Tensor, classes: Tensor) -> float:
