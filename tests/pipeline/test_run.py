@@ -282,8 +282,14 @@ def test_the_plan_counts_what_a_run_may_train(finished: tuple[Path, Record]) -> 
 
 
 def test_a_labeler_imitates_the_teacher_that_the_search_chose(
-    finished: tuple[Path, Record], tmp_path: Path
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Proxies like the one that was stopped early."""
+    monkeypatch.setattr(
+        search_module._Proxies,
+        "score",
+        lambda _, candidate, seed: 0.3 + 0.1 * (candidate.setting.length < 1) + 0.01 * seed,
+    )
     config = tiny_config(
         labeler__tutors=2,
         search__teacher_lengths=[0.5, 1.0],

@@ -1,7 +1,7 @@
 """Stages: the search for settings (teacher) and for capacity (labeler), and trials of a labeler's tutor.
 
 All score a candidate by proxy students trained on the distilled images for the protocol's own length,
-validated on held-out real training images. Test data are never read here.
+validated on real images other than these (`train_proxy`). Test data are never read here.
 """
 
 from __future__ import annotations
