@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flashdd.core.files import sha256_bytes
 from flashdd.core.plugins import own_part
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageWork
@@ -81,8 +82,8 @@ def train_proxy(
     """
     student = _trained(context, data, images, work, job, seed)
     rows = training_rows(len(data.train.labels), data.num_classes)
-    fitted, wanted = logits_of(student, data.train.images[rows]), data.train.labels[rows]
-    unseen = _unseen(data.train.images[rows], images)
+    pixels, wanted = data.train.images[rows], data.train.labels[rows]
+    fitted, unseen = logits_of(student, pixels), _unseen(pixels, images)
     logits = torch.cat([logits_of(student, data.val.images), fitted[unseen]])
     classes = torch.cat([data.val.labels, wanted[unseen]])
     proxy = Proxy(accuracy=_share(logits, classes))
@@ -123,8 +124,8 @@ def training_rows(num_train: int, num_classes: int) -> np.ndarray:
 
 def _unseen(pixels: np.ndarray, images: ImageSet) -> Tensor:
     """Which rows of real `pixels` are not among the distilled images, as methods that select real images leave them."""
-    own = {image.tobytes() for image in images.images.numpy()}
-    return torch.tensor([image.tobytes() not in own for image in pixels])
+    own = {sha256_bytes(image.tobytes()) for image in images.images.numpy()}
+    return torch.tensor([sha256_bytes(image.tobytes()) not in own for image in pixels])
 
 
 def _share(logits: Tensor, classes: Tensor) -> float:
