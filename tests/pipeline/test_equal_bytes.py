@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from tiny import tiny_config
 
 from flashdd.core.config import RunConfig
@@ -112,7 +114,8 @@ def test_a_killed_choice_loses_one_proxy(finished: tuple[Path, Record], tmp_path
 def test_a_score_is_that_of_students_of_the_stored_labels(
     finished: tuple[Path, Record], tmp_path: Path
 ) -> None:
-    """By hand: the candidate written, read back, and a proxy trained on it, evaluated on the validation split."""
+    """By hand: the candidate written, read back, and a proxy trained on it, evaluated on the validation split and on
+    the training images that it did not learn."""
     run_out, _ = finished
     out = tmp_path / "out"
     shutil.copytree(run_out, out)
@@ -132,11 +135,17 @@ def test_a_score_is_that_of_students_of_the_stored_labels(
         std=data.std,
         augmentation_seed=0,
     )
+    own = {image.tobytes() for image in subject.images.images.numpy()}
+    unseen = [row for row, image in enumerate(data.train.images) if image.tobytes() not in own]
+    real = (
+        np.concatenate([data.val.images, data.train.images[unseen]]),
+        torch.cat([data.val.labels, data.train.labels[unseen]]),
+    )
     for seed, value in enumerate(row["values"]):
         result = train_student(
             task,
             context.engine,
-            evaluate_on=(data.val.images, data.val.labels),
+            evaluate_on=real,
             seed=derive(setup.config.seed, "proxy", seed),
         )
         assert result["accuracy"] == value

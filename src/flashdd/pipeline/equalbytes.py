@@ -48,7 +48,7 @@ def best_within(
     """The scheme of stored labels within `budget` bytes with the best proxy students; None where none fits.
 
     Candidates are those of `labels.catalog.shortlist`, and each is scored as the searches score theirs: by
-    `search.seeds` proxy students on the validation split, seeds paired across candidates. The highest mean wins, of
+    `search.seeds` proxy students (`train_proxy`), seeds paired across candidates. The highest mean wins, of
     equal ones the fewest bytes: a rival is given its best, so no standard error is granted to smaller ones. The cost is
     that of at most 8 x `search.seeds` proxy students (16 by default); a killed choice loses one of them.
     """
