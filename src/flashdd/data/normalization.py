@@ -47,14 +47,13 @@ def check_values(values: Tensor) -> None:
 
 
 def to_pixels(values: Tensor, *, data: Statistics, stated: Statistics | None) -> tuple[Tensor, str]:
-    """uint8 (N, C, H, W) of foreign images `values`, and a sentence on what was assumed.
+    """uint8 (N, C, H, W) of foreign images `values` that passed `check_values`, and a sentence on what was assumed.
 
     uint8 stays as it is. Floats with stated statistics are de-normalized with them. Without, floats within 0..1 are
     pixels, whole numbers within 0..255 too; anything else is de-normalized with those of `data` (the real
     dataset's own) or of USUAL under which its channels come nearest to the real dataset's.
-    Raises DataError as `check_values`, and for values that no statistics bring into the range of pixels.
+    Raises DataError for values that no statistics bring into the range of pixels.
     """
-    check_values(values)
     if values.dtype == torch.uint8:
         return values, "8-bit pixels"
     values = values.float()
