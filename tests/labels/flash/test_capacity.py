@@ -205,7 +205,20 @@ def test_smaller_rungs_that_are_as_good_get_their_seeds_past_those_that_are_not(
     assert counts == {"b1": 5, "a2": 5, "a3": 2, "a4": 5, "a5": 5}
 
 
-def test_contenders_are_no_larger_than_the_choice_and_near_the_best_on_shared_seeds() -> None:
+def test_a_larger_rung_at_its_second_setting_gets_its_seeds() -> None:
+    """No finalist, for its first setting is; five seeds show it to be two points above what would be chosen."""
+
+    def score(candidate: Candidate, seed: int) -> float:
+        if candidate == Candidate(rung=large, setting=_at(0.5)):
+            return 0.599 + (0.02 if seed >= BUDGET.seeds else 0.0)
+        return 0.60 if candidate.setting == DEFAULT else 0.5
+
+    _, large = chain = made_chain("a", 1, 2)
+    measured, chosen = search([[chain]], LENGTHS, score, BUDGET)
+    assert measured[chosen].candidate == Candidate(rung=large, setting=_at(0.5))
+
+
+def test_contenders_are_near_the_best_on_shared_seeds() -> None:
     hard, soft = (replace(DEFAULT, temperature=temperature) for temperature in (1.0, 20.0))
     raised = [made_measured("d", 4, 0.70, 0.70, 0.50), made_measured("c", 3, 0.70, 0.69, 0.49)]
     assert choose(raised) == raised[0]
@@ -219,11 +232,12 @@ def test_contenders_are_no_larger_than_the_choice_and_near_the_best_on_shared_se
         *near,
         small,
         made_measured("b", 2, 0.690, 0.698),  # 0.6
-        made_measured("e", 5, 0.70, 0.70),  # as good, and larger
+        large := made_measured("e", 5, 0.699, 0.699),  # may come to lead, further ahead of the choice
     ]
-    # the leader's own settings leave room for smaller rungs
-    assert contenders(entries, raised, 2) == [near[0].candidate, small.candidate]
-    assert contenders(entries, raised, 4) == [near[0].candidate, small.candidate, near[1].candidate]
+    # the leader's own settings leave room for other rungs
+    rungs = [near[0].candidate, large.candidate, small.candidate]
+    assert contenders(entries, raised, 3) == rungs
+    assert contenders(entries, raised, 4) == [*rungs, near[1].candidate]
 
 
 def test_finalists_are_of_different_rungs_first() -> None:

@@ -80,8 +80,8 @@ def search(
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
-    5. Raise as many more that might be chosen instead: of no more capacity, and within half a point of the best on the
-       seeds that they have; again the best of each rung before any second. Choose again.
+    5. Raise as many more that might be chosen, or beat what is: within half a point of the best on the seeds that they
+       have; again the best of each rung before any second. Choose again.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again, without those of another network that are not above the choice, for as long as one of them becomes it.
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
@@ -202,15 +202,14 @@ def _row(entry: Measured) -> Measurement:
 
 
 def contenders(measured: Iterable[Measured], raised: Sequence[Measured], count: int) -> list[Candidate]:
-    """Who may become the choice of `raised` with more seeds, `count` at most, the best of every rung first: of its
-    capacity or less, and on the seeds that it shares with the best of `raised` half a point behind or less."""
-    top, limit = best(raised, 1)[0], _capacity(choose(raised))
+    """Who may change the choice of `raised` with more seeds, `count` at most, the best of every rung first: those that
+    are half a point behind the best of `raised` or less, on the seeds that they share with it. A smaller one may be
+    chosen instead; a larger one may show that what is chosen loses too much."""
+    top = best(raised, 1)[0]
     near = [
         entry
         for entry in measured
-        if entry not in raised
-        and _capacity(entry) <= limit
-        and statistics.fmean(_behind(top, entry)) <= _MOST_LOST
+        if entry not in raised and statistics.fmean(_behind(top, entry)) <= _MOST_LOST
     ]
     return [entry.candidate for entry in finalists(near, count)]
 
