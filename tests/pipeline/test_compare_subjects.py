@@ -48,6 +48,14 @@ def test_an_artifact_alone_is_compared(finished: tuple[Path, Record], tmp_path: 
     assert comparison.rows[0].accuracy.values == ours.accuracy.values
 
 
+def test_an_artifact_that_says_nothing_of_students_is_none_of_a_killed_run(
+    finished: tuple[Path, Record], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(finished[0] / "artifact", tmp_path / "out" / "artifact")
+    monkeypatch.setattr(subject_module, "load", lambda path: replace(load(path), figures={}))
+    assert open_subject(tmp_path / "out").artifact == copy
+
+
 def test_the_file_of_images_that_a_method_made_is_a_set_made_elsewhere(
     finished: tuple[Path, Record], tmp_path: Path
 ) -> None:

@@ -25,6 +25,17 @@ def test_a_finished_run_is_not_made_again(finished: tuple[Path, Record], tmp_pat
     assert again.seconds == record.seconds  # of every stage, as it took when it was made
 
 
+@pytest.mark.parametrize("damaged", ['{"config":', "[]", "\xff"])
+def test_a_record_that_cannot_be_read_is_written_anew(
+    finished: tuple[Path, Record], tmp_path: Path, damaged: str
+) -> None:
+    copy, heard = shutil.copytree(finished[0], tmp_path / "out"), Listening()
+    (copy / "record.json").write_text(damaged, encoding="latin-1")
+    run(tiny_config(), copy, cache=finished[0].parent / "cache", progress=heard)
+    assert any("holds a record that cannot be read" in message for message in heard.messages)
+    assert Record.read(copy / "record.json").config == finished[1].config
+
+
 def test_an_output_folder_of_another_source_is_refused(finished: tuple[Path, Record], tmp_path: Path) -> None:
     out, _ = finished
     with pytest.raises(OutputError, match="holds a run of another data source"):

@@ -40,7 +40,7 @@ class DataSection(Section):
     classes: tuple[str, ...] | None = None
     """names or indices of the classes to keep; by default all"""
     validation: float = Field(default=0.15, gt=0, le=0.5)
-    """share of the training images held out for every choice"""
+    """share of the training images held out, to validate networks and, beside training images, proxy students"""
     label_column: str | None = None
     """the label's column, where a dataset has several"""
 
@@ -200,7 +200,7 @@ class SearchSection(Section):
     """proxy students of a candidate, two or more"""
     finalists: int = Field(default=4, ge=1)
     """the best so many rungs vary their settings, beside the best of every chain; so many candidates get
-    `finalist_seeds`, as do up to so many contenders"""
+    `finalist_seeds`, as do up to so many contenders on either side of their choice"""
     finalist_seeds: int = Field(default=5, ge=2)
     """proxy students of each of these, and of every trial of class offsets, two or more"""
     patience: int = Field(default=2, ge=1)

@@ -128,6 +128,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; an empty one where that is damaged or no object. Raises OSError."""
+    try:
+        held = read_json(path)
+    except ValueError:  # JSON or UTF-8
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
 def folder_bytes(path: Path) -> int:
     """Bytes of all files below `path`."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

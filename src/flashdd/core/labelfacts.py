@@ -10,7 +10,7 @@ from flashdd.core.facts import Amount, Count, Facts, Fraction, Positive, Ratio
 
 
 class StoredCandidate(Facts):
-    """A scheme of stored labels, fitted to a byte budget; accuracies are of proxy students on the validation split."""
+    """A scheme of stored labels, fitted to a byte budget; accuracies are those of proxy students."""
 
     name: str  # the scheme with its settings, "stored@4bit-e52"
     bytes: Positive  # payload and manifest
@@ -38,7 +38,7 @@ class EqualBytes(Facts):
 
 
 class FittedOffsets(Facts):
-    """Class offsets that labels got for the images of a row; gains are of proxy students on the validation split."""
+    """Class offsets that labels got for the images of a row; gains are those of proxy students."""
 
     offsets: tuple[float, ...]  # one per class, added to the logits; none where they gained nothing
     gain: float  # of proxies with those that they ask for over the same without, mean

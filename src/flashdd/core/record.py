@@ -106,7 +106,7 @@ class TeacherFacts(_Facts):
 
 
 class Candidate(_Facts):
-    """One point of a search. Accuracies are those on the validation split."""
+    """One point of a search. Its own accuracy is that on the validation split."""
 
     name: str
     params: Positive

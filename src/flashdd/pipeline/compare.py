@@ -15,7 +15,7 @@ from flashdd.artifact.read import Artifact, load
 from flashdd.core.config import RunConfig
 from flashdd.core.device import environment
 from flashdd.core.errors import UsageError
-from flashdd.core.files import read_json, write_atomic
+from flashdd.core.files import read_object, write_atomic
 from flashdd.core.plugins import is_plugin
 from flashdd.core.progress import Progress
 from flashdd.core.record import RECORD_FORMAT, Comparison, ShipFacts
@@ -327,7 +327,7 @@ def _make_way(context: Context, data: RealDataset, shipped: Shipped | None) -> N
     path = context.out / "comparison.json"
     if not path.exists():
         return
-    found = read_json(path)
+    found = read_object(path)
     if (found.get("config"), found.get("labeler")) != (_config(context, data), _labeler_facts(shipped)):
         path.unlink()
 

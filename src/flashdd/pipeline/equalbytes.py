@@ -1,4 +1,4 @@
-"""Stage: stored labels at equal bytes, the scheme of those that fit whose students are best on validation data."""
+"""Stage: stored labels at equal bytes, the scheme of those that fit whose proxy students are best."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.proxies import ProxyJob, proxy_key, train_proxy
 from flashdd.training.source import LabelSource
 
-_REVISION = 2
+_REVISION = 3
 _NAME = "stored-within"
 
 

@@ -97,7 +97,7 @@ def _proxies(setup: Setup) -> str:
     finalists, chains = min(search.finalists, climbed), sum(map(len, setup.families))
     least = (climbed + max(finalists, chains) * few) * search.seeds + finalists * raised
     most = (rungs + min(search.finalists + chains - 1, rungs) * many) * search.seeds  # the best leads a chain
-    most += 2 * search.finalists * raised  # contenders
+    most += 3 * search.finalists * raised  # contenders on either side
     other_courses = len(_courses(setup.settings)) - 1
     most += other_courses * rungs * search.seeds  # each may be climbed once
     most += _variants(setup) * max(search.seeds, search.finalist_seeds)
@@ -147,7 +147,9 @@ def _tutor_search(setup: Setup) -> list[tuple[str, str]]:
     raised = max(0, search.finalist_seeds - search.seeds)
     trials, networks = 1 + len(setup.teacher_epochs), len(setup.tried_rungs)
     tried = networks + settings - 1  # of one of them every softness
-    most = trials * (tried * search.seeds + min(2, tried) * raised)  # the best, and a contender
+    most = trials * (
+        tried * search.seeds + min(3, tried) * raised
+    )  # the best, and a contender on either side
     names = ", ".join(rung.name for rung in setup.tried_rungs)
     return [
         (

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flashdd.core.errors import DataError
 from flashdd.core.files import sha256_bytes
 from flashdd.core.plugins import own_part
 from flashdd.core.seeds import derive
 from flashdd.core.stages import StageWork
-from flashdd.data.dataset import RealDataset, evenly_spaced
+from flashdd.data.dataset import RealDataset, Split
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.offsets import fit_offsets
 from flashdd.pipeline.context import Context
@@ -30,6 +31,8 @@ _IMAGES = 5000
 """Real training images that validate, and to which class offsets are fitted, at most; or 10 per class, where that is
 more."""
 _IMAGES_PER_CLASS = 10
+_READ_AT_ONCE = 1000
+_FOLDS = 5
 _DECIMALS = 4
 """Of class offsets, in logits."""
 
@@ -51,7 +54,8 @@ class ProxyJob:
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
     """Accuracy of a proxy student on the images that validate: as it is, and of its logits with the class offsets
-    (`fit_offsets`) that real training images ask for; None and no offsets where it was not corrected."""
+    (`fit_offsets`) that real training images ask for, each judged by those that others ask for; None and no offsets
+    where it was not corrected."""
 
     accuracy: float
     corrected: float | None = None
@@ -75,22 +79,28 @@ def train_proxy(
 ) -> Proxy:
     """The proxy student `seed`, trained for the protocol's whole length.
 
-    It is validated on the images that were held out and on as many training images as `training_rows` says that are
-    none of its own: those whose labels it learns have seen them, it has not, and a few hundred held-out images alone
-    tell labelers a point apart by chance (docs/LOG.md, 2026-11-30). Equal seeds see the same initialization and order,
-    whatever the candidate: they are pairs.
+    It is validated on the images that were held out and on as many training images as `training_rows` says, all but its
+    own: labelers have seen these, it has not, and a few hundred held-out images alone tell labelers a point apart by
+    chance (docs/LOG.md, 2026-11-30). Equal seeds see the same initialization and order, whatever the candidate: they
+    are pairs. Raises DataError where no such image is left.
     """
     student = _trained(context, data, images, work, job, seed)
     rows = training_rows(len(data.train.labels), data.num_classes)
-    pixels, wanted = data.train.images[rows], data.train.labels[rows]
-    fitted, unseen = logits_of(student, pixels), _unseen(pixels, images)
-    logits = torch.cat([logits_of(student, data.val.images), fitted[unseen]])
-    classes = torch.cat([data.val.labels, wanted[unseen]])
-    proxy = Proxy(accuracy=_share(logits, classes))
+    held, trained = (
+        _judged(student, split, taken, images)
+        for split, taken in ((data.val, np.arange(len(data.val.labels))), (data.train, rows))
+    )
+    classes = torch.cat([held.classes, trained.classes])
+    if not len(classes):
+        raise DataError(
+            f"all real images of {data.name} that could validate are among the distilled ones: give fewer of these."
+        )
+    proxy = Proxy(accuracy=_share(torch.cat([held.logits, trained.logits]), classes))
     told = f"{percent_text(proxy.accuracy)} % of {len(classes):,} real images"
     if job.corrected:
-        offsets = fit_offsets(fitted, wanted)
-        proxy = replace(proxy, corrected=_share(logits + offsets, classes), offsets=tuple(offsets.tolist()))
+        offsets = fit_offsets(trained.logits, trained.classes)
+        corrected = torch.cat([held.logits + offsets, _corrected(trained)])
+        proxy = replace(proxy, corrected=_share(corrected, classes), offsets=tuple(offsets.tolist()))
         told += f", {percent_text(proxy.score)} % corrected by class offsets of its own"
     context.progress.finish(told)
     return proxy
@@ -118,14 +128,42 @@ def proxy_key(setup: Setup) -> dict[str, Any]:
 
 
 def training_rows(num_train: int, num_classes: int) -> np.ndarray:
-    """Real training images that proxies are run on beside those that were held out."""
-    return evenly_spaced(num_train, max(_IMAGES, _IMAGES_PER_CLASS * num_classes))
+    """Real training images that proxies are run on beside those that were held out, int64, evenly spaced: they may
+    lie class by class."""
+    count = min(num_train, max(_IMAGES, _IMAGES_PER_CLASS * num_classes))
+    return np.arange(count) * num_train // count
 
 
-def _unseen(pixels: np.ndarray, images: ImageSet) -> Tensor:
-    """Which rows of real `pixels` are not among the distilled images, as methods that select real images leave them."""
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """A student's logits (N, C) of real images, and the classes (N,) of these."""
+
+    logits: Tensor
+    classes: Tensor
+
+
+def _judged(student: nn.Module, split: Split, rows: np.ndarray, images: ImageSet) -> _Judged:
+    """Those `rows` of real images that are not among the distilled ones, as methods that select real images leave them;
+    read in parts, for they may be large."""
     own = {sha256_bytes(image.tobytes()) for image in images.images.numpy()}
-    return torch.tensor([sha256_bytes(image.tobytes()) not in own for image in pixels])
+    logits, unseen = [], []
+    for start in range(0, len(rows), _READ_AT_ONCE):
+        pixels = split.images[rows[start : start + _READ_AT_ONCE]]
+        logits.append(logits_of(student, pixels))
+        unseen += [sha256_bytes(image.tobytes()) not in own for image in pixels]
+    kept = torch.tensor(unseen)
+    return _Judged(logits=torch.cat(logits)[kept], classes=split.labels[rows][kept])
+
+
+def _corrected(judged: _Judged) -> Tensor:
+    """Logits with class offsets, of every fold those that the other folds ask for: of few images per class an image
+    would speak for itself."""
+    fold = torch.arange(len(judged.classes)) % _FOLDS
+    corrected = judged.logits.double()
+    for index in range(_FOLDS):
+        others = fold != index
+        corrected[~others] += fit_offsets(judged.logits[others], judged.classes[others])
+    return corrected
 
 
 def _share(logits: Tensor, classes: Tensor) -> float:

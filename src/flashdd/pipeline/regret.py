@@ -12,7 +12,7 @@ from typing import Any
 from flashdd import __version__
 from flashdd.core.config import CompareSection, RegretSection, RunConfig
 from flashdd.core.errors import UsageError
-from flashdd.core.files import read_json
+from flashdd.core.files import read_object
 from flashdd.core.progress import Progress
 from flashdd.core.record import RECORD_FORMAT, ComparedRow, Comparison, paired_difference
 from flashdd.core.regret import Regret
@@ -152,7 +152,7 @@ def _make_way(case: _Case, out: Path, cache: Path | str | None, progress: Progre
     if not path.exists():
         return
     with started(case.config, out / case.folder, cache=cache, progress=progress) as (context, data):
-        if read_json(path).get("config") != _record_config(context.setup, data):
+        if read_object(path).get("config") != _record_config(context.setup, data):
             path.unlink()
 
 

@@ -13,7 +13,7 @@ from flashdd.artifact.format import IMAGES, LABELER
 from flashdd.artifact.read import load
 from flashdd.core.config import RunConfig
 from flashdd.core.device import environment
-from flashdd.core.files import folder_bytes, read_json, write_atomic
+from flashdd.core.files import folder_bytes, read_json, read_object, write_atomic
 from flashdd.core.progress import Progress
 from flashdd.core.record import Record
 from flashdd.core.stages import StageResult
@@ -123,13 +123,14 @@ def _beside(context: Context, material: Material, method: str, images: ImageSet)
 
 
 def _replaces_another(context: Context, data: RealDataset) -> bool:
-    """Whether a finished run of another configuration is in the folder; it stays whole until this one is published."""
+    """Whether a finished run of another configuration, or a record that nobody can read, is in the folder; it stays
+    whole until this one is published."""
     path = context.out / "record.json"
-    if not path.exists() or read_json(path).get("config") == resolved_config(context.setup, data):
+    held = read_object(path).get("config") if path.exists() else None
+    if not path.exists() or held == resolved_config(context.setup, data):
         return False
-    context.progress.message(
-        f"{context.out} holds a finished run of another configuration, which this one will replace when it ends"
-    )
+    what = "a finished run of another configuration" if held else "a record that cannot be read"
+    context.progress.message(f"{context.out} holds {what}, which this one will replace when it ends")
     return True
 
 

@@ -78,7 +78,7 @@ def read_subject(path: Path) -> Subject:
         return Subject(settings=_settings_of(load(path)), artifact=path)
     if (path / "artifact" / MANIFEST).is_file():
         labeled = load(path / "artifact")
-        if not labeled.figures["students"]:  # as `flashdd label` leaves it, and no run that was killed
+        if not labeled.figures.get("students"):  # as `flashdd label` leaves it, and no run that was killed
             return Subject(settings=_settings_of(labeled), artifact=labeled.path, stages=path / "stages")
     raise UsageError(
         f"{path} is neither the folder of a finished run (record.json) nor of an artifact ({MANIFEST}): give one of "

@@ -87,7 +87,7 @@ def capacity_figure(search: Search, budget_bytes: int | None) -> str:
             figure,
             key="capacity",
             title="Search for the labeler's capacity",
-            description=f"Accuracy of proxy students on validation data against bytes, {len(scored)} "
+            description=f"Accuracy of proxy students against bytes, {len(scored)} "
             f"candidates from {bytes_text(min(sizes))} to {bytes_text(max(sizes))}; chosen: {_text(chosen)}, "
             f"{bytes_text(chosen.bytes)}.",
         )

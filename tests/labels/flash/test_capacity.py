@@ -234,10 +234,15 @@ def test_contenders_are_near_the_best_on_shared_seeds() -> None:
         made_measured("b", 2, 0.690, 0.698),  # 0.6
         large := made_measured("e", 5, 0.699, 0.699),  # may come to lead, further ahead of the choice
     ]
-    # the leader's own settings leave room for other rungs
-    rungs = [near[0].candidate, large.candidate, small.candidate]
-    assert contenders(entries, raised, 3) == rungs
-    assert contenders(entries, raised, 4) == [*rungs, near[1].candidate]
+    # the leader's own settings leave room for smaller rungs, and larger ones take none from them
+    assert contenders(entries, raised, 1) == [near[0].candidate, large.candidate]
+    assert contenders(entries, raised, 2) == [near[0].candidate, small.candidate, large.candidate]
+    assert contenders(entries, raised, 3) == [
+        near[0].candidate,
+        small.candidate,
+        near[1].candidate,
+        large.candidate,
+    ]
 
 
 def test_finalists_are_of_different_rungs_first() -> None:

@@ -66,7 +66,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """values: validation accuracy of the proxy students of seeds 0, 1, 2, ..."""
+    """values: accuracy of the proxy students of seeds 0, 1, 2, ..."""
 
     candidate: Candidate
     values: tuple[float, ...]

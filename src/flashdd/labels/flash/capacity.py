@@ -25,7 +25,8 @@ _MOST_LOST = 0.005 + 1e-9
 @dataclass(frozen=True, kw_only=True)
 class SearchBudget:
     """seeds: of every candidate, two at least; finalists: so many rungs, and the best of every chain, vary their
-    settings, and so many candidates get `finalist_seeds`, as do up to so many contenders; patience: rungs without gain.
+    settings, and so many candidates get `finalist_seeds`, as do up to so many contenders on either side of the choice;
+    patience: rungs without gain.
     """
 
     seeds: int
@@ -80,8 +81,9 @@ def search(
     3. Raise `finalists` candidates, the best of each rung before any second, to `finalist_seeds`; seeds are paired
        across candidates.
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
-    5. Raise as many more that might be chosen, or beat what is: within half a point of the best on the seeds that they
-       have; again the best of each rung before any second. Choose again.
+    5. Raise as many more that might be chosen instead, of no more capacity, and as many larger ones that might show the
+       choice to lose too much: within half a point of the best on the seeds that they have; again the best of each
+       rung before any second. Choose again.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again, without those of another network that are not above the choice, for as long as one of them becomes it.
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
@@ -202,16 +204,18 @@ def _row(entry: Measured) -> Measurement:
 
 
 def contenders(measured: Iterable[Measured], raised: Sequence[Measured], count: int) -> list[Candidate]:
-    """Who may change the choice of `raised` with more seeds, `count` at most, the best of every rung first: those that
-    are half a point behind the best of `raised` or less, on the seeds that they share with it. A smaller one may be
-    chosen instead; a larger one may show that what is chosen loses too much."""
-    top = best(raised, 1)[0]
+    """Who may change the choice of `raised` with more seeds: `count` at most of its capacity or less, which may be
+    chosen instead, and as many larger ones, which may show that it loses too much; of both the best of every rung
+    first, and all half a point behind the best of `raised` or less, on the seeds that they share with it."""
+    top, limit = best(raised, 1)[0], _capacity(choose(raised))
     near = [
         entry
         for entry in measured
         if entry not in raised and statistics.fmean(_behind(top, entry)) <= _MOST_LOST
     ]
-    return [entry.candidate for entry in finalists(near, count)]
+    smaller = [entry for entry in near if _capacity(entry) <= limit]
+    larger = [entry for entry in near if _capacity(entry) > limit]
+    return [entry.candidate for entry in (*finalists(smaller, count), *finalists(larger, count))]
 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
@@ -330,7 +334,7 @@ def choose(candidates: Sequence[Measured]) -> Measured:
     """The smallest capacity within one standard error of the best, paired over seeds, and within half a point.
 
     A candidate stays in if the mean of (best - candidate) over the seeds is at most its standard error (ddof 1), and at
-    most `_MOST_LOST`: few validation images make errors so large that a smaller one would lose more than it is worth.
+    most `_MOST_LOST`: few seeds make errors so large that a smaller one would lose more than it is worth.
     Among the settings of the smallest capacity left, the one of the highest mean.
     """
     top = best(candidates, 1)[0]
