@@ -157,8 +157,10 @@ def _judged(student: nn.Module, split: Split, rows: np.ndarray, images: ImageSet
 
 def _corrected(judged: _Judged) -> Tensor:
     """Logits with class offsets, of every fold those that the other folds ask for: of few images per class an image
-    would speak for itself."""
-    fold = torch.arange(len(judged.classes)) % _FOLDS
+    would speak for itself. Every fold has its share of each class, in whatever order these lie."""
+    order = judged.classes.argsort(stable=True)
+    fold = torch.empty_like(order)
+    fold[order] = torch.arange(len(order)) % _FOLDS
     corrected = judged.logits.double()
     for index in range(_FOLDS):
         others = fold != index
