@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +20,8 @@ from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.offsets import fit_offsets
 from flashdd.pipeline import proxies
 from flashdd.pipeline.context import Context
-from flashdd.pipeline.distill import images_stage, open_images
-from flashdd.pipeline.proxies import Proxy, ProxyJob, train_proxy, training_rows
+from flashdd.pipeline.distill import distill, images_stage, open_images
+from flashdd.pipeline.proxies import Proxy, ProxyJob, train_proxy, training_rows, unvalidated_classes
 from flashdd.pipeline.start import started
 from flashdd.training.evaluate import logits_of
 
@@ -108,6 +109,43 @@ def test_of_images_that_are_all_distilled_none_validates(opened: Opened) -> None
     )
     with pytest.raises(DataError, match="give fewer"):
         _proxy(context, data, every, _Biased({}))
+
+
+def test_classes_without_an_image_to_validate_are_named(opened: Opened) -> None:
+    _, data, images = opened
+    assert unvalidated_classes(data, images) == []
+    taken = [part.images[(part.labels == 1).numpy()] for part in (data.train, data.val)]
+    every = torch.from_numpy(np.concatenate([np.array(part) for part in taken]))
+    ones = torch.ones(len(every), dtype=torch.int64)
+    assert unvalidated_classes(data, replace(images, images=every, labels=ones)) == [data.class_names[1]]
+    kept = replace(images, images=every[:-1], labels=ones[:-1])  # one held-out image is left
+    assert unvalidated_classes(data, kept) == []
+
+
+def test_a_set_made_elsewhere_that_leaves_a_class_no_image_is_told_so(
+    opened: Opened, finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    _, data, _ = opened
+    parts = [data.train, data.val]
+    taken = [torch.from_numpy(part.images[(part.labels == 1).numpy()]) for part in parts]
+    others = [
+        torch.from_numpy(data.train.images[(data.train.labels == label).numpy()][:2]) for label in (0, 2)
+    ]
+    images = torch.cat([*taken, *others])
+    ones = len(images) - 4
+    held = {"images": images, "labels": torch.tensor([1] * ones + [0, 0, 2, 2])}
+    torch.save(held, tmp_path / "set.pt")
+    config = tiny_config(images__method=str(tmp_path / "set.pt"), images__check_classes=False)
+    made = distill(config, tmp_path / "out", cache=finished[0].parent / "cache")
+    assert f"all real images of '{data.class_names[1]}' that could validate" in " ".join(made["notes"])
+    torch.save(
+        {"images": images[:ones].repeat(3, 1, 1, 1), "labels": torch.arange(3).repeat_interleave(ones)},
+        tmp_path / "set.pt",
+    )
+    with pytest.raises(
+        DataError, match=rf"{ones} images of every class are more than those of class '\d'.*give fewer"
+    ):
+        distill(config, tmp_path / "out", cache=finished[0].parent / "cache")
 
 
 def test_a_corrected_proxy_by_hand(opened: Opened) -> None:

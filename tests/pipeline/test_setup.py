@@ -92,6 +92,12 @@ def test_a_class_that_is_too_small_names_the_ipc_that_works() -> None:
         _resolve(_facts(128, 10, per_class=53), images__ipc=1)
 
 
+def test_of_several_classes_that_are_too_small_the_smallest_names_the_ipc() -> None:
+    facts = replace(_facts(32, 3), train_counts=(9, 5, 7))
+    with pytest.raises(DataError, match=r"IPC 10 is larger than class 'class 1'.*use --ipc 5 or less"):
+        _resolve(facts, images__ipc=10)
+
+
 def test_a_wrong_proxy_is_refused_before_training() -> None:
     with pytest.raises(UsageError, match="did you mean"):
         _resolve(_facts(32, 10), search__student="convnet-3-32")

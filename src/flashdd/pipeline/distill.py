@@ -25,11 +25,12 @@ from flashdd.images.table import METHODS, method_of, settings_of
 from flashdd.images.task import DistillTask
 from flashdd.labels.table import read_table, write_table
 from flashdd.pipeline.context import Context
+from flashdd.pipeline.proxies import unvalidated_classes
 from flashdd.pipeline.real import Network, teacher_network
 from flashdd.pipeline.setup import FOREIGN, foreign_hints
 from flashdd.pipeline.start import started
 
-_FOREIGN_REVISION = 5
+_FOREIGN_REVISION = 6
 _SOFT_LABELS = "soft_labels.npy"
 _BATCH = 500
 
@@ -116,7 +117,10 @@ def _foreign_stage(context: Context, data: RealDataset) -> StageResult:
         agreement = _agreement(context, data, found, teacher)
         if soft is not None:
             write_table(soft, work.folder / _SOFT_LABELS)
-        return {**_keep(found.images, work), "notes": [*found.notes, *_uneven(found.images), *agreement]}
+        return {
+            **_keep(found.images, work),
+            "notes": [*found.notes, *_uneven(found.images), *_unvalidated(data, found.images), *agreement],
+        }
 
     return context.local.make(
         f"images-{FOREIGN}",
@@ -154,6 +158,13 @@ def _uneven(images: ImageSet) -> list[str]:
     """A set may have classes of different sizes, and half a copy has, too."""
     counts = images.labels.bincount(minlength=images.num_classes)
     return [] if images.ipc else [f"classes hold {int(counts.min())} to {int(counts.max())} images each"]
+
+
+def _unvalidated(data: RealDataset, images: ImageSet) -> list[str]:
+    names = [f"'{name}'" for name in unvalidated_classes(data, images)]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    said = f"all real images of {shown} that could validate proxies are in the set: labels are chosen without them"
+    return [said] if names else []
 
 
 def learned_labels(stage: StageResult) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -85,11 +85,7 @@ def train_proxy(
     are pairs. Raises DataError where no such image is left.
     """
     student = _trained(context, data, images, work, job, seed)
-    rows = training_rows(len(data.train.labels), data.num_classes)
-    held, trained = (
-        _judged(student, split, taken, images)
-        for split, taken in ((data.val, np.arange(len(data.val.labels))), (data.train, rows))
-    )
+    held, trained = (_judged(student, split, rows, images) for split, rows in _validators(data))
     classes = torch.cat([held.classes, trained.classes])
     if not len(classes):
         raise DataError(
@@ -134,6 +130,31 @@ def training_rows(num_train: int, num_classes: int) -> np.ndarray:
     return np.arange(count) * num_train // count
 
 
+def unvalidated_classes(data: RealDataset, images: ImageSet) -> list[str]:
+    """Names of the classes of which all real images that could validate are among the distilled ones."""
+    own, left = set(_hashes(images.images.numpy())), torch.zeros(data.num_classes, dtype=torch.int64)
+    for split, rows in _validators(data):
+        unseen = [image not in own for pixels in _read(split, rows) for image in _hashes(pixels)]
+        left += split.labels[rows][torch.tensor(unseen)].bincount(minlength=data.num_classes)
+    return [name for name, count in zip(data.class_names, left.tolist(), strict=True) if not count]
+
+
+def _validators(data: RealDataset) -> tuple[tuple[Split, np.ndarray], ...]:
+    """Splits of real images, and the rows that proxies are run on."""
+    rows = training_rows(len(data.train.labels), data.num_classes)
+    return (data.val, np.arange(len(data.val.labels))), (data.train, rows)
+
+
+def _read(split: Split, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """In parts, for images may be large."""
+    for start in range(0, len(rows), _READ_AT_ONCE):
+        yield split.images[rows[start : start + _READ_AT_ONCE]]
+
+
+def _hashes(images: np.ndarray) -> list[str]:
+    return [sha256_bytes(image.tobytes()) for image in images]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Judged:
     """A student's logits (N, C) of real images, and the classes (N,) of these."""
@@ -143,14 +164,12 @@ class _Judged:
 
 
 def _judged(student: nn.Module, split: Split, rows: np.ndarray, images: ImageSet) -> _Judged:
-    """Those `rows` of real images that are not among the distilled ones, as methods that select real images leave them;
-    read in parts, for they may be large."""
-    own = {sha256_bytes(image.tobytes()) for image in images.images.numpy()}
+    """Those `rows` of real images that are not among the distilled ones, as methods that select real ones leave."""
+    own = set(_hashes(images.images.numpy()))
     logits, unseen = [], []
-    for start in range(0, len(rows), _READ_AT_ONCE):
-        pixels = split.images[rows[start : start + _READ_AT_ONCE]]
+    for pixels in _read(split, rows):
         logits.append(logits_of(student, pixels))
-        unseen += [sha256_bytes(image.tobytes()) not in own for image in pixels]
+        unseen += [image not in own for image in _hashes(pixels)]
     kept = torch.tensor(unseen)
     return _Judged(logits=torch.cat(logits)[kept], classes=split.labels[rows][kept])
 

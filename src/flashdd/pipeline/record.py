@@ -349,10 +349,10 @@ def caveats(context: Context, data: RealDataset, schemes: Collection[str]) -> li
             "Hard labels, and stored ones that are no logits, train with cross-entropy: the protocol's loss compares "
             "logits."
         )
-    if schemes and context.setup.config.student.seeds < CLAIMING_SEEDS:
-        notes.append(
-            f"Differences at fewer than {CLAIMING_SEEDS} seeds show their interval; none of them is claimed."
-        )
+    seeds = context.setup.config.student.seeds
+    if schemes and seeds < CLAIMING_SEEDS:
+        shown = "show their interval" if seeds > 1 else "have no interval"
+        notes.append(f"Differences at fewer than {CLAIMING_SEEDS} seeds {shown}; none of them is claimed.")
     if context.device.type == "cpu":
         notes.append(
             "CPU-sized: trained and timed on a CPU. Where other work shared it, factors below 2 between times say "

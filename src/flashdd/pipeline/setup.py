@@ -264,26 +264,30 @@ def _image_counts(
         counts = tuple(count_foreign(foreign, facts.class_names, facts.shape, foreign_hints(config)))
     else:
         counts = (config.images.ipc,) * facts.num_classes
-    _check_counts(min(counts), facts, factor)
+    _check_counts(min(counts), facts, factor, foreign)
     return counts
 
 
-def _check_counts(ipc: int, facts: SourceFacts, factor: int) -> None:
+def _check_counts(ipc: int, facts: SourceFacts, factor: int, foreign: Path | None) -> None:
     """The random baseline too needs so many real images of every class."""
     needed = ipc * factor**2
     if facts.shape[1] % factor or facts.shape[2] % factor:
         raise ConfigError(
             f"images.rded.factor: {factor} does not divide {facts.shape[1]} pixels; choose a divisor."
         )
-    for name, left in zip(facts.class_names, facts.train_counts, strict=True):
-        if left < needed:
-            most = left // factor**2
-            remedy = f"use --ipc {most} or less" if most else "use --set images.rded.factor=1"
-            mosaic = f", {factor**2} of which make an image" if factor > 1 else ""
-            raise DataError(
-                f"IPC {ipc} is larger than class '{name}', which has {left} training images after the validation "
-                f"split{mosaic}: {remedy}, or add images."
-            )
+    left, name = min(zip(facts.train_counts, facts.class_names, strict=True))
+    if left >= needed:
+        return
+    has = f"class '{name}', which has {left} training images after the validation split"
+    if foreign:
+        raise DataError(
+            f"{foreign}: {ipc} images of every class are more than those of {has}; as many random real ones are the "
+            "baseline: give fewer per class, or more real images."
+        )
+    most = left // factor**2
+    remedy = f"use --ipc {most} or less" if most else "use --set images.rded.factor=1"
+    mosaic = f", {factor**2} of which make an image" if factor > 1 else ""
+    raise DataError(f"IPC {ipc} is larger than {has}{mosaic}: {remedy}, or add images.")
 
 
 def _factor(config: RunConfig, shape: Shape) -> int:
