@@ -147,9 +147,8 @@ def _tutor_search(setup: Setup) -> list[tuple[str, str]]:
     raised = max(0, search.finalist_seeds - search.seeds)
     trials, networks = 1 + len(setup.teacher_epochs), len(setup.tried_rungs)
     tried = networks + settings - 1  # of one of them every softness
-    most = trials * (
-        tried * search.seeds + min(3, tried) * raised
-    )  # the best, and a contender on either side
+    # the best, and a contender on either side
+    most = trials * (tried * search.seeds + min(3, tried) * raised)
     names = ", ".join(rung.name for rung in setup.tried_rungs)
     return [
         (
