@@ -132,10 +132,10 @@ def training_rows(num_train: int, num_classes: int) -> np.ndarray:
 
 def unvalidated_classes(data: RealDataset, images: ImageSet) -> list[str]:
     """Names of the classes of which all real images that could validate are among the distilled ones."""
-    own, left = set(_hashes(images.images.numpy())), torch.zeros(data.num_classes, dtype=torch.int64)
+    left = torch.zeros(data.num_classes, dtype=torch.int64)
     for split, rows in _validators(data):
-        unseen = [image not in own for pixels in _read(split, rows) for image in _hashes(pixels)]
-        left += split.labels[rows][torch.tensor(unseen)].bincount(minlength=data.num_classes)
+        unseen = torch.cat([unseen for _, unseen in _read(split, rows, images)])
+        left += split.labels[rows][unseen].bincount(minlength=data.num_classes)
     return [name for name, count in zip(data.class_names, left.tolist(), strict=True) if not count]
 
 
@@ -145,10 +145,13 @@ def _validators(data: RealDataset) -> tuple[tuple[Split, np.ndarray], ...]:
     return (data.val, np.arange(len(data.val.labels))), (data.train, rows)
 
 
-def _read(split: Split, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """In parts, for images may be large."""
+def _read(split: Split, rows: np.ndarray, images: ImageSet) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Real images, and which are not among the distilled ones, as methods that select real ones leave; in parts, for
+    images may be large."""
+    own = set(_hashes(images.images.numpy()))
     for start in range(0, len(rows), _READ_AT_ONCE):
-        yield split.images[rows[start : start + _READ_AT_ONCE]]
+        pixels = split.images[rows[start : start + _READ_AT_ONCE]]
+        yield pixels, torch.tensor([image not in own for image in _hashes(pixels)])
 
 
 def _hashes(images: np.ndarray) -> list[str]:
@@ -164,14 +167,10 @@ class _Judged:
 
 
 def _judged(student: nn.Module, split: Split, rows: np.ndarray, images: ImageSet) -> _Judged:
-    """Those `rows` of real images that are not among the distilled ones, as methods that select real ones leave."""
-    own = set(_hashes(images.images.numpy()))
-    logits, unseen = [], []
-    for pixels in _read(split, rows):
-        logits.append(logits_of(student, pixels))
-        unseen += [image not in own for image in _hashes(pixels)]
-    kept = torch.tensor(unseen)
-    return _Judged(logits=torch.cat(logits)[kept], classes=split.labels[rows][kept])
+    """Those `rows` of real images that are not among the distilled ones."""
+    parts = [(logits_of(student, pixels), unseen) for pixels, unseen in _read(split, rows, images)]
+    logits, kept = (torch.cat(part) for part in zip(*parts, strict=True))
+    return _Judged(logits=logits[kept], classes=split.labels[rows][kept])
 
 
 def _corrected(judged: _Judged) -> Tensor:
