@@ -202,7 +202,8 @@ class SearchSection(Section):
     """the best so many rungs vary their settings, beside the best of every chain; so many candidates get
     `finalist_seeds`, as do up to so many contenders on either side of their choice"""
     finalist_seeds: int = Field(default=5, ge=2)
-    """proxy students of each of these, and of every trial of class offsets, two or more"""
+    """proxy students of each of these, and of every trial of class offsets, two or more; the best and a smaller choice
+    get twice as many before that is taken"""
     patience: int = Field(default=2, ge=1)
     """a chain is climbed until so many rungs in a row bring no gain"""
     class_offsets: bool = True
@@ -211,6 +212,11 @@ class SearchSection(Section):
     that has some gets others on images that it was not made for"""
     student: str | None = None
     """architecture of the proxies; by default the smaller of the run's student and `convnet-3-w32`"""
+
+    @property
+    def settling_seeds(self) -> int:
+        """Proxy students of a candidate, and of the best, before it is chosen for being smaller."""
+        return 2 * self.finalist_seeds
 
     @field_validator("temperatures", "logit_scales", "lengths", "teacher_lengths")
     @classmethod

@@ -100,7 +100,9 @@ def _proxies(setup: Setup) -> str:
     most += 3 * search.finalists * raised  # contenders on either side
     other_courses = len(_courses(setup.settings)) - 1
     most += other_courses * rungs * search.seeds  # each may be climbed once
-    most += _variants(setup) * max(search.seeds, search.finalist_seeds)
+    final = max(search.seeds, search.finalist_seeds)
+    most += _variants(setup) * final
+    most += (3 * search.finalists + _variants(setup)) * max(0, search.settling_seeds - final)
     return f"{least + _with_offsets(setup)} to {most + _with_offsets(setup)}"
 
 

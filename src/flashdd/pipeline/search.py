@@ -32,7 +32,7 @@ from flashdd.pipeline.proxies import Proxy, ProxyJob, mean_offsets, proxy_key, t
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
 
-_TEACHER_REVISION, _CAPACITY_REVISION, _TRIAL_REVISION = 12, 17, 4
+_TEACHER_REVISION, _CAPACITY_REVISION, _TRIAL_REVISION = 12, 18, 4
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 
@@ -55,8 +55,9 @@ class SearchResult:
 @dataclass(frozen=True, kw_only=True)
 class _SearchSpace:
     """What a search chooses from: rungs, and settings that each may have. prepare: makes the networks of a rung and
-    course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage; the
-    key holds what other searches do not depend on. for_trial: whether one finalist and no class offsets are enough."""
+    course; labels, accuracy (validation): of these; epochs: of a course. revision, key: of the stage; the key holds
+    what other searches do not depend on. for_trial: whether one finalist, unsettled, and no class offsets are enough.
+    """
 
     revision: int
     key: dict[str, Any]
@@ -127,7 +128,7 @@ def tutor_trial(
     context: Context, data: RealDataset, images: ImageSet, tutor: TutorDesign | None
 ) -> SearchResult:
     """The best of `Setup.tried_rungs` and the best softness of its labels, if the networks imitate `tutor`: they are
-    one chain, with one finalist, and no class offsets in the labels."""
+    one chain, with one finalist, unsettled, and no class offsets in the labels."""
     setup = context.setup
     dial = softness_dial(setup.settings, default_setting(setup.settings))
     choices = _labelers(context, data, images, tutor, [[setup.tried_rungs]], dial)
@@ -215,6 +216,7 @@ def _search_stage(
         seeds=options.seeds,
         finalists=1 if choices.for_trial else options.finalists,
         finalist_seeds=options.finalist_seeds,
+        settling_seeds=options.finalist_seeds if choices.for_trial else options.settling_seeds,
         patience=options.patience,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_rung
+from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_rung, made_variants
 
 from flashdd.core.config import SearchSection
 from flashdd.labels.flash.candidates import Candidate, Rung, Setting
@@ -294,28 +294,6 @@ def test_the_standard_error_has_ddof_one() -> None:
     assert made_measured("a", 1, 0.1, 0.3).stderr == pytest.approx(0.1)
 
 
-def _variants(max_bytes: int = 100, bits: tuple[int, ...] = (8, 4, 2), wider: int = 0) -> Variants:
-    """A rung of `size` has size * bits / 8 bytes; with `wider`, fewer bits also offer a rung of that size."""
-
-    def sized(rung: Rung, size: int, bits: int, count: int = 1) -> Rung:
-        name = rung.name if size == rung.params else f"wide{size}"
-        used = size * bits * count // 8
-        return Rung(
-            name=name, params=size * count, bytes=used, macs=size * count, bits=bits, num_members=count
-        )
-
-    def fewer_bits(rung: Rung) -> list[Rung]:
-        below = [number for number in bits if number < rung.bits]
-        sizes = [rung.params, wider] if wider > rung.params else [rung.params]
-        return [sized(rung, size, max(below)) for size in sizes] if below else []
-
-    def with_members(rung: Rung, count: int) -> Rung | None:
-        more = sized(rung, rung.params, rung.bits, count)
-        return more if more.bytes <= max_bytes else None
-
-    return Variants(fewer_bits=fewer_bits, with_members=with_members, max_bytes=max_bytes, max_macs=10**9)
-
-
 def _chosen(loss: dict[int, float], gain: dict[int, float], variants: Variants) -> tuple[list[Rung], Rung]:
     """Of one rung of 8 bytes at 0.6, less by bits, more by members: what was measured, and the choice."""
 
@@ -330,41 +308,41 @@ def _chosen(loss: dict[int, float], gain: dict[int, float], variants: Variants) 
 
 
 def test_bits_are_dropped_as_long_as_students_lose_nothing() -> None:
-    tried, rung = _chosen({4: 0.0, 2: 0.05}, {}, _variants(max_bytes=8))
+    tried, rung = _chosen({4: 0.0, 2: 0.05}, {}, made_variants(max_bytes=8))
     assert (rung.bits, rung.bytes) == (4, 4)
     assert {(r.bits, r.num_members) for r in tried} == {(8, 1), (4, 1), (2, 1), (4, 2)}
-    tried, rung = _chosen({4: 0.05, 2: 0.0}, {}, _variants(max_bytes=8))
+    tried, rung = _chosen({4: 0.05, 2: 0.0}, {}, made_variants(max_bytes=8))
     assert rung.bits == 8
     assert 2 not in {r.bits for r in tried}  # a loss ends the descent
 
 
 def test_fewer_bits_may_be_spent_on_width() -> None:
-    tried, rung = _chosen({}, {}, _variants(max_bytes=8, bits=(8, 4), wider=16))
+    tried, rung = _chosen({}, {}, made_variants(max_bytes=8, bits=(8, 4), wider=16))
     assert (rung.name, rung.bits, rung.bytes) == ("wide16", 4, 8)
     assert ("a8", 4) in {(r.name, r.bits) for r in tried}
 
 
 def test_width_that_gains_nothing_is_no_way_to_fewer_bytes() -> None:
     """The wide rung of 4 bits has 7 bytes instead of 8 and is within one standard error, but below and slower."""
-    tried, rung = _chosen({4: 0.0505}, {}, _variants(max_bytes=8, bits=(8, 4), wider=15))
+    tried, rung = _chosen({4: 0.0505}, {}, made_variants(max_bytes=8, bits=(8, 4), wider=15))
     assert ("wide15", 7) in {(r.name, r.bytes) for r in tried}
     assert (rung.name, rung.bits) == ("a8", 8)
 
 
 def test_members_are_doubled_until_they_bring_no_gain() -> None:
     gain = {2: 0.04, 4: 0.08, 8: 0.07}
-    tried, rung = _chosen({}, gain, _variants(max_bytes=1000, bits=(8,)))
+    tried, rung = _chosen({}, gain, made_variants(max_bytes=1000, bits=(8,)))
     assert rung.num_members == 4
     assert max(r.num_members for r in tried) == 8
-    _, rung = _chosen({}, {2: 0.0, 4: 0.5}, _variants(max_bytes=1000, bits=(8,)))
+    _, rung = _chosen({}, {2: 0.0, 4: 0.5}, made_variants(max_bytes=1000, bits=(8,)))
     assert rung.num_members == 1  # no gain from the second
 
 
 def test_members_stay_within_the_budget_to_the_byte() -> None:
     gain = {count: 0.04 * count for count in range(2, 9)}
-    _, rung = _chosen({}, gain, _variants(max_bytes=32, bits=(8,)))
+    _, rung = _chosen({}, gain, made_variants(max_bytes=32, bits=(8,)))
     assert (rung.num_members, rung.bytes) == (4, 32)
-    _, rung = _chosen({}, gain, _variants(max_bytes=31, bits=(8,)))
+    _, rung = _chosen({}, gain, made_variants(max_bytes=31, bits=(8,)))
     assert (rung.num_members, rung.bytes) == (3, 24)  # as many as fit, not the last doubling
 
 
@@ -377,7 +355,7 @@ def test_a_number_of_members_between_two_is_measured_before_it_is_chosen() -> No
         return 0.5 + {1: 0.0, 2: 0.1, 3: 0.13, 4: 0.14}[count] + (unsure[seed] if count == 4 else 0.0)
 
     measured, chosen = search(
-        [[made_chain("a", 800)]], [DEFAULT], score, BUDGET, _variants(max_bytes=3200, bits=(8,))
+        [[made_chain("a", 800)]], [DEFAULT], score, BUDGET, made_variants(max_bytes=3200, bits=(8,))
     )
     assert sorted(entry.candidate.rung.num_members for entry in measured) == [1, 2, 3, 4]
     assert all(len(entry.values) == 5 for entry in measured)

@@ -45,6 +45,27 @@ def test_without_offsets_that_is_chosen_which_is_best_without_them() -> None:
     assert measured[chosen].mean == pytest.approx(0.504)
 
 
+def test_what_is_best_without_offsets_is_settled_too() -> None:
+    """As they are a1 is level with a2 on five seeds and 4 points behind on five more; corrected it never was level."""
+
+    def score(candidate: Candidate, seed: int) -> float:
+        if candidate.setting.offsets:
+            return 0.4
+        return {"a1": 0.5, "a2": 0.6}[candidate.rung.name] + 0.001 * (-1) ** (seed * candidate.rung.bytes)
+
+    def plain(entry: Measured) -> Measured:
+        lost = {"a1": (0.0,) * 5 + (0.04,) * 5, "a2": (0.1007,) * 10}[entry.candidate.rung.name]
+        return replace(
+            entry, values=tuple(value - less for value, less in zip(entry.values, lost, strict=False))
+        )
+
+    offsets = replace(_offsets({"a2": 0.0625}), plain=plain)
+    for seeds, found in ((5, "a1"), (10, "a2")):
+        budget = replace(BUDGET, settling_seeds=seeds)
+        measured, chosen = search([[made_chain("a", 1, 2)]], [DEFAULT], score, budget, offsets=offsets)
+        assert measured[chosen].candidate.rung.name == found
+
+
 @pytest.mark.parametrize(
     ("corrected", "lost", "bonus", "choice"),
     [

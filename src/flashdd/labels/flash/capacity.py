@@ -26,12 +26,13 @@ _MOST_LOST = 0.005 + 1e-9
 class SearchBudget:
     """seeds: of every candidate, two at least; finalists: so many rungs, and the best of every chain, vary their
     settings, and so many candidates get `finalist_seeds`, as do up to so many contenders on either side of the choice;
-    patience: rungs without gain.
+    settling_seeds: of a choice and of the best, before it is taken for being smaller; patience: rungs without gain.
     """
 
     seeds: int
     finalists: int
     finalist_seeds: int
+    settling_seeds: int
     patience: int
 
 
@@ -83,15 +84,18 @@ def search(
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
     5. Raise as many more that might be chosen instead, of no more capacity, and as many larger ones that might show the
        choice to lose too much: within half a point of the best on the seeds that they have; again the best of each
-       rung before any second. Choose again.
+       rung before any second. Choose again, and settle it: of many candidates the smallest that five seeds leave in
+       is one that they flatter, so it and the best get `settling_seeds`, and if these put it further behind, its rung
+       is left out and the next one is chosen.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
-       again, without those of another network that are not above the choice, for as long as one of them becomes it.
+       again and settle it, without those of another network that are not above the choice, for as long as one of them
+       becomes it.
     7. More members: measure twice as many members of the choice with `finalist_seeds`, and again twice as many or as
        many as fit, until that brings no gain. `plan` says how many the budget is spent on; a number between two is
        measured, too.
-    8. Class offsets: measure the choice with them, beside what 4. would choose, among all that were raised or might be
-       chosen since, by what their proxies reach without any. With them it is chosen if it gains more than one standard
-       error or, being of less capacity, is within one standard error and half a point.
+    8. Class offsets: measure the choice with them, beside what 5. would choose, among all that were raised or might be
+       chosen since and were not left out, by what their proxies reach without any. With them it is chosen if it gains
+       more than one standard error or, being of less capacity, is within one standard error and half a point.
     """
     measured: dict[Candidate, Measured] = {}
 
@@ -99,7 +103,9 @@ def search(
         known = measured[candidate].values if candidate in measured else ()
         values = known + tuple(score(candidate, seed) for seed in range(len(known), seeds))
         measured[candidate] = Measured(candidate=candidate, values=values)
-        return measured[candidate]
+        return Measured(
+            candidate=candidate, values=values[:seeds]
+        )  # compared over as many seeds as the others
 
     default = default_setting(settings)
     for chain in itertools.chain.from_iterable(families):
@@ -110,30 +116,43 @@ def search(
     seeds = max(budget.seeds, budget.finalist_seeds)
     raised = [measure(entry.candidate, seeds) for entry in finalists(measured.values(), budget.finalists)]
     raised += [measure(c, seeds) for c in contenders(measured.values(), raised, budget.finalists)]
+    final, settling = (partial(measure, seeds=count) for count in (seeds, max(seeds, budget.settling_seeds)))
+    raised = settled(raised, settling)
     chosen = choose(raised)
-    final = partial(measure, seeds=seeds)
     if variants is not None:
-        raised = _with_fewer_bits(chosen, raised, final, variants)
+        raised = _with_fewer_bits(raised, final, settling, variants)
         chosen = _with_more_members(choose(raised), final, variants)
     if offsets is not None:
-        chosen = _with_offsets(chosen, [*raised, chosen], final, offsets)
+        chosen = _with_offsets(chosen, [*raised, chosen], final, settling, offsets)
     table = sorted(measured.values(), key=_order)
-    return table, table.index(chosen)
+    return table, [entry.candidate for entry in table].index(chosen.candidate)
+
+
+def settled(entries: Sequence[Measured], settling: Callable[[Candidate], Measured]) -> list[Measured]:
+    """`entries` without the rungs that were chosen for being smaller and that more seeds, of them and of the best,
+    show to be further behind than a choice may be. settling: measures a candidate with more seeds."""
+    left = list(entries)
+    while (chosen := choose(left)) != (top := best(left, 1)[0]):
+        if _within(settling(top.candidate), settling(chosen.candidate)):
+            break
+        left = [entry for entry in left if entry.candidate.rung != chosen.candidate.rung]
+    return left
 
 
 def _with_fewer_bits(
-    chosen: Measured,
     raised: Sequence[Measured],
     measure: Callable[[Candidate], Measured],
+    settling: Callable[[Candidate], Measured],
     variants: Variants,
 ) -> list[Measured]:
     """`raised`, and those of fewer bits that may be chosen beside them."""
-    found = list(raised)
+    found, chosen = list(raised), choose(raised)
     while rungs := variants.fewer_bits(chosen.candidate.rung):
         reduced = [measure(replace(chosen.candidate, rung=rung)) for rung in rungs]
         name = chosen.candidate.rung.name
         # another network has to gain: it computes more
         found += [entry for entry in reduced if entry.candidate.rung.name == name or entry.mean > chosen.mean]
+        found = settled(found, settling)
         chosen = choose(found)
         if chosen not in reduced:
             break
@@ -163,11 +182,16 @@ def _with_more_members(
 
 
 def _with_offsets(
-    chosen: Measured, raised: list[Measured], measure: Callable[[Candidate], Measured], offsets: Offsets
+    chosen: Measured,
+    raised: Sequence[Measured],
+    measure: Callable[[Candidate], Measured],
+    settling: Callable[[Candidate], Measured],
+    offsets: Offsets,
 ) -> Measured:
     """`chosen` with offsets, or else the choice of `raised` without any."""
     corrected = measure(offsets.applied(chosen))
-    plain = choose([offsets.plain(entry) for entry in raised])
+    without = [offsets.plain(entry) for entry in raised]
+    plain = choose(settled(without, lambda candidate: offsets.plain(settling(candidate))))
     if gains(corrected, plain) or (_capacity(corrected) < _capacity(plain) and _within(plain, corrected)):
         return corrected
     return next(entry for entry in raised if entry.candidate == plain.candidate)

@@ -1,0 +1,82 @@
+"""The search, over made-up scores: a choice for being smaller is settled with more seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_variants
+
+from flashdd.labels.flash.candidates import Candidate, Measured
+from flashdd.labels.flash.capacity import search, settled
+
+
+class Flattered(Scores):
+    """Five seeds put `flattered` rungs level with the best, five more 4 points behind; noise grows with size."""
+
+    def __init__(self, values: dict[str, float], *flattered: str) -> None:
+        super().__init__(values)
+        self.flattered = flattered
+
+    def __call__(self, candidate: Candidate, seed: int) -> float:
+        self.calls.append((candidate.rung.name, candidate.setting, seed))
+        late = -0.04 if seed >= 5 and candidate.rung.name in self.flattered else 0.0
+        return self.values[candidate.rung.name] + late + 0.001 * candidate.rung.bytes * (-1) ** seed
+
+
+SETTLING = replace(BUDGET, settling_seeds=10)
+
+
+def test_a_choice_that_more_seeds_put_behind_is_left_out_and_the_next_one_taken() -> None:
+    score = Flattered({"a1": 0.6, "a2": 0.6001, "a3": 0.6002, "a4": 0.6003}, "a1", "a2")
+    measured, chosen = search(
+        [[made_chain("a", 1, 2, 3, 4)]], [DEFAULT], score, replace(SETTLING, finalists=4)
+    )
+    assert measured[chosen].candidate.rung.name == "a3"
+    assert [(entry.candidate.rung.name, len(entry.values)) for entry in measured] == [
+        (name, 10) for name in score.values
+    ]
+    assert len(score.calls) == len(set(score.calls))
+
+
+def test_the_best_itself_needs_no_more_seeds() -> None:
+    score = Flattered({"a1": 0.5, "a2": 0.6}, "a2")
+    measured, chosen = search([[made_chain("a", 1, 2)]], [DEFAULT], score, SETTLING)
+    assert measured[chosen].candidate.rung.name == "a2"
+    assert max(len(entry.values) for entry in measured) == 5
+
+
+def test_a_choice_that_more_seeds_confirm_stays_and_the_best_may_turn_out_worse() -> None:
+    for flattered in ((), ("a2",)):
+        score = Flattered({"a1": 0.6, "a2": 0.6001}, *flattered)
+        measured, chosen = search([[made_chain("a", 1, 2)]], [DEFAULT], score, SETTLING)
+        assert measured[chosen].candidate.rung.name == "a1"
+        assert [len(entry.values) for entry in measured] == [10, 10]
+
+
+def test_no_other_setting_of_a_rung_that_was_left_out_is_chosen() -> None:
+    entries = [
+        made_measured("a", 1, 0.60, 0.60, setting=setting)
+        for setting in (DEFAULT, replace(DEFAULT, length=0.5))
+    ]
+    top = made_measured("b", 2, 0.611, 0.591)
+    asked: list[Candidate] = []
+
+    def settling(candidate: Candidate) -> Measured:
+        asked.append(candidate)
+        value = 0.7 if candidate == top.candidate else 0.6
+        return Measured(candidate=candidate, values=(value,) * 4)
+
+    assert settled([*entries, top], settling) == [top]
+    assert len(asked) == 2
+
+
+def test_fewer_bits_are_settled_too() -> None:
+    """Four bits look level on five seeds, and are not."""
+
+    def score(candidate: Candidate, seed: int) -> float:
+        late = -0.03 if seed >= 5 and candidate.rung.bits == 4 else 0.0
+        return 0.6 + late + (0.002 * (-1) ** seed if candidate.rung.bits == 8 else 0.0)
+
+    measured, chosen = search([[made_chain("a", 8)]], [DEFAULT], score, SETTLING, made_variants(max_bytes=8))
+    assert {entry.candidate.rung.bits for entry in measured} == {8, 4}  # two bits are not tried
+    assert measured[chosen].candidate.rung.bits == 8
