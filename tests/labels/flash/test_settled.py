@@ -80,3 +80,16 @@ def test_fewer_bits_are_settled_too() -> None:
     measured, chosen = search([[made_chain("a", 8)]], [DEFAULT], score, SETTLING, made_variants(max_bytes=8))
     assert {entry.candidate.rung.bits for entry in measured} == {8, 4}  # two bits are not tried
     assert measured[chosen].candidate.rung.bits == 8
+
+
+def test_what_was_settled_is_compared_with_others_on_the_seeds_that_these_have() -> None:
+    """The later five seeds are 10 points above, for all: two members gain 2 on the first five, and are taken."""
+
+    def score(candidate: Candidate, seed: int) -> float:
+        gain = 0.02 * (candidate.rung.num_members - 1)
+        return 0.6 + gain + 0.1 * (seed >= 5) + 0.001 * candidate.rung.params * (-1) ** seed
+
+    variants = made_variants(max_bytes=2, bits=(8,))
+    measured, chosen = search([[made_chain("a", 1, 2)]], [DEFAULT], score, SETTLING, variants)
+    assert len(next(e.values for e in measured if e.candidate.rung.name == "a1")) == 10
+    assert str(measured[chosen].candidate).startswith("a1-b8-m2")

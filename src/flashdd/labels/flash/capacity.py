@@ -103,9 +103,7 @@ def search(
         known = measured[candidate].values if candidate in measured else ()
         values = known + tuple(score(candidate, seed) for seed in range(len(known), seeds))
         measured[candidate] = Measured(candidate=candidate, values=values)
-        return Measured(
-            candidate=candidate, values=values[:seeds]
-        )  # compared over as many seeds as the others
+        return measured[candidate]
 
     default = default_setting(settings)
     for chain in itertools.chain.from_iterable(families):
