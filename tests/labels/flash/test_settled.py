@@ -7,7 +7,7 @@ from dataclasses import replace
 from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_variants
 
 from flashdd.labels.flash.candidates import Candidate, Measured
-from flashdd.labels.flash.capacity import search, settled
+from flashdd.labels.flash.capacity import choose, search, settled
 
 
 class Flattered(Scores):
@@ -53,21 +53,25 @@ def test_a_choice_that_more_seeds_confirm_stays_and_the_best_may_turn_out_worse(
         assert [len(entry.values) for entry in measured] == [10, 10]
 
 
-def test_no_other_setting_of_a_rung_that_was_left_out_is_chosen() -> None:
-    entries = [
-        made_measured("a", 1, 0.60, 0.60, setting=setting)
-        for setting in (DEFAULT, replace(DEFAULT, length=0.5))
-    ]
-    top = made_measured("b", 2, 0.611, 0.591)
+def test_of_a_rung_whose_best_setting_was_luck_the_next_one_is_tried() -> None:
+    whole, half = DEFAULT, replace(DEFAULT, length=0.5)
+    first, second = (
+        made_measured("a", 1, 0.603, 0.60, setting=whole),
+        made_measured("a", 1, 0.60, 0.60, setting=half),
+    )
+    top = made_measured("b", 2, 0.611, 0.595)
+    later = {first.candidate: 0.6, second.candidate: 0.7, top.candidate: 0.7}
     asked: list[Candidate] = []
 
     def settling(candidate: Candidate) -> Measured:
         asked.append(candidate)
-        value = 0.7 if candidate == top.candidate else 0.6
-        return Measured(candidate=candidate, values=(value,) * 4)
+        return Measured(candidate=candidate, values=(later[candidate],) * 4)
 
-    assert settled([*entries, top], settling) == [top]
-    assert len(asked) == 2
+    assert choose([first, second, top]) is first
+    assert choose(settled([first, second, top], settling)) is second
+    assert set(asked) == set(later)
+    later[second.candidate] = 0.6
+    assert settled([first, second, top], settling) == [top]
 
 
 def test_fewer_bits_are_settled_too() -> None:

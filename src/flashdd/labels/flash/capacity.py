@@ -85,8 +85,8 @@ def search(
     5. Raise as many more that might be chosen instead, of no more capacity, and as many larger ones that might show the
        choice to lose too much: within half a point of the best on the seeds that they have; again the best of each
        rung before any second. Choose again, and settle it: of many candidates the smallest that five seeds leave in
-       is one that they flatter, so it and the best get `settling_seeds`, and if these put it further behind, its rung
-       is left out and the next one is chosen.
+       is one that they flatter, so it and the best get `settling_seeds`, and if these put it further behind, it is left
+       out and the next one is chosen.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again and settle it, without those of another network that are not above the choice, for as long as one of them
        becomes it.
@@ -127,13 +127,13 @@ def search(
 
 
 def settled(entries: Sequence[Measured], settling: Callable[[Candidate], Measured]) -> list[Measured]:
-    """`entries` without the rungs that were chosen for being smaller and that more seeds, of them and of the best,
-    show to be further behind than a choice may be. settling: measures a candidate with more seeds."""
+    """`entries` without those that were chosen for being smaller and that more seeds, of them and of the best, show to
+    be further behind than a choice may be. settling: measures a candidate with more seeds."""
     left = list(entries)
     while (chosen := choose(left)) != (top := best(left, 1)[0]):
         if _within(settling(top.candidate), settling(chosen.candidate)):
             break
-        left = [entry for entry in left if entry.candidate.rung != chosen.candidate.rung]
+        left.remove(chosen)
     return left
 
 
