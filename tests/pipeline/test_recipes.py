@@ -98,6 +98,7 @@ def test_every_recipe_of_a_run_takes_one_step(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throughput, "_SECONDS", 0.01)
+    monkeypatch.setattr(throughput, "_BATCH", 4)
     source = ("data.source", str(_data(tmp_path / "data")))
     config = build_config(read_recipe(path), [*ONE_STEP, source, ("images.ipc", 10)])
     record = run(config, tmp_path / "out", cache=tmp_path / "cache")

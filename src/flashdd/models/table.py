@@ -85,6 +85,11 @@ def size_of_name(name: str, *, num_classes: int, shape: tuple[int, int, int]) ->
     """The size of what `build` would make, without making it; raises the same errors."""
     if name not in PUBLISHED and is_plugin("model", name):
         return _own_size(name, num_classes, shape)
+    return _counted(name, num_classes, shape)
+
+
+@functools.cache  # every row of a table asks
+def _counted(name: str, num_classes: int, shape: tuple[int, int, int]) -> Size:
     return size_of(on_meta(lambda: _construct(name, num_classes, shape)), shape)
 
 

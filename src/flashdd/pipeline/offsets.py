@@ -19,7 +19,7 @@ from flashdd.pipeline.labels import TABLE_REVISION
 from flashdd.pipeline.proxies import Proxy, ProxyJob, mean_offsets, proxy_key, train_proxy
 from flashdd.pipeline.rows import LONGEST_NAME
 
-_REVISION = 3
+_REVISION = 4
 _NAME = "offsets"
 
 

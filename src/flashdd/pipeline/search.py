@@ -32,7 +32,7 @@ from flashdd.pipeline.proxies import Proxy, ProxyJob, mean_offsets, proxy_key, t
 from flashdd.pipeline.real import NETWORK_REVISION, TUTOR_EPOCHS, TUTOR_REVISION, TUTOR_TEMPERATURE, Network
 from flashdd.pipeline.setup import Setup
 
-_TEACHER_REVISION, _CAPACITY_REVISION, _TRIAL_REVISION = 12, 18, 4
+_TEACHER_REVISION, _CAPACITY_REVISION, _TRIAL_REVISION = 13, 18, 5
 _IN_SETTINGS = {"temperatures", "logit_scales", "lengths", "teacher_lengths", "teacher_shifts"}
 
 

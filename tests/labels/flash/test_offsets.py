@@ -87,3 +87,44 @@ def test_a_search_for_offsets_that_runs_away_ends_in_numbers() -> None:
     torch.randint(0, 8, (1,), generator=generator)  # of all draws tried it is this one where it does
     classes = torch.randint(0, 3, (365,), generator=generator)
     assert fit_offsets(logits, classes).abs().max() < 1000  # so none of them is NaN either
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_offsets_are_those_of_most_likelihood_by_autograd(absent: bool) -> None:
+    """At what is found the gradient of the naive loss is zero, whatever the scale beside it."""
+    logits, classes = _scores(300)
+    classes = classes.clamp(max=3) if absent else classes
+    skewed = logits.double() + torch.tensor([2.0, 0.0, -2.0, 0.5, 0.0])
+    skewed = skewed - skewed.mean(1, keepdim=True)
+    spread = skewed.abs().median()
+    offsets = (fit_offsets(skewed, classes) / spread).requires_grad_()
+    log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+
+    def loss() -> torch.Tensor:
+        said = log_scale.exp() * (skewed / spread + offsets)
+        return torch.nn.functional.cross_entropy(said, classes) + offsets.square().sum() / (2 * len(classes))
+
+    optimizer = torch.optim.LBFGS(
+        [log_scale], max_iter=100, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    (gradient,) = torch.autograd.grad(loss(), offsets)
+    assert gradient.abs().max() < 1e-5
+    assert offsets.detach().abs().max() > 0.3
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_logits_that_know_every_class_or_no_single_one_have_finite_offsets(turned: bool) -> None:
+    """Their likelihood has no best scale: it grows without end, or shrinks to nothing."""
+    classes = torch.arange(60) % 3
+    logits = torch.eye(3)[(classes + 1) % 3 if turned else classes] * 4.0
+    found = fit_offsets(logits, classes)
+    assert found.isfinite().all()
+    assert found.abs().max() < 1e-3
