@@ -30,7 +30,7 @@ def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
     The spread is the median distance from 0, and logits beyond `_FARTHEST` of it are cut: few wild ones decide nothing.
     Of logits that are not finite, or mostly alike, or to which the search finds no better offsets than none: zeros.
     """
-    scores = logits.double()
+    scores = logits.detach().double()
     scores = scores - scores.mean(1, keepdim=True)  # softmax does not see it
     spread = scores.abs().median()
     if not (torch.isfinite(scores).all() and spread > 0):
