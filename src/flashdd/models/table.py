@@ -88,7 +88,7 @@ def size_of_name(name: str, *, num_classes: int, shape: tuple[int, int, int]) ->
     return _counted(name, num_classes, shape)
 
 
-@functools.cache  # every row of a table asks
+@functools.cache  # a pass through modules each, and every row of a table asks
 def _counted(name: str, num_classes: int, shape: tuple[int, int, int]) -> Size:
     return size_of(on_meta(lambda: _construct(name, num_classes, shape)), shape)
 

@@ -19,7 +19,7 @@ from flashdd.pipeline.context import Context
 from flashdd.pipeline.proxies import ProxyJob, proxy_key, train_proxy
 from flashdd.training.source import LabelSource
 
-_REVISION = 4
+_REVISION = 3
 _NAME = "stored-within"
 
 

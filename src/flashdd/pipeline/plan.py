@@ -88,7 +88,8 @@ def _made(setup: Setup) -> str:
 
 
 def _proxies(setup: Setup) -> str:
-    """Of the labeler's search, at least and at most; it comes close to the former where capacity settles early."""
+    """Of the labeler's search, at least and at most; it comes close to the former where capacity settles early, and of
+    the candidates that the latter gives twice the seeds few need them."""
     search = setup.config.search
     rungs = sum(len(chain) for family in setup.families for chain in family)
     climbed = sum(min(len(chain), 1 + search.patience) for family in setup.families for chain in family)

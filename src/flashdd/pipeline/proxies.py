@@ -111,8 +111,8 @@ def mean_offsets(proxies: Sequence[Proxy]) -> tuple[float, ...]:
 def proxy_key(setup: Setup) -> dict[str, Any]:
     """What a stage of proxies says in its key of how they are trained, beside the labels.
 
-    Another way to fit offsets, or to validate, raises the revisions of all stages of proxies: those of
-    `search`, all three, of `offsets` and of `equalbytes`.
+    Another way to validate raises the revisions of all stages of proxies: those of `search`, all three, of `offsets`
+    and of `equalbytes`; another way to fit offsets all of these but the last, whose proxies are not corrected.
     """
     return {
         "protocol": setup.protocol.to_json(),

@@ -80,15 +80,6 @@ def test_offsets_beyond_float16_are_refused() -> None:
         make_labeler([make_member("conv-2-w4")]).with_settings(offsets=(1e6, 0.0, 0.0, 0.0, 0.0))
 
 
-def test_a_search_for_offsets_that_runs_away_ends_in_numbers() -> None:
-    """Logits of two hundredths around three numbers, of classes at random: a scale of none is the best."""
-    generator = torch.Generator().manual_seed(49)
-    logits = torch.randn(1, 3, generator=generator) + torch.randn(365, 3, generator=generator) * 0.01
-    torch.randint(0, 8, (1,), generator=generator)  # of all draws tried it is this one where it does
-    classes = torch.randint(0, 3, (365,), generator=generator)
-    assert fit_offsets(logits, classes).abs().max() < 1000  # so none of them is NaN either
-
-
 @pytest.mark.parametrize("absent", [False, True])
 def test_offsets_are_those_of_most_likelihood_by_autograd(absent: bool) -> None:
     """At what is found the gradient of the naive loss is zero, whatever the scale beside it."""
@@ -97,7 +88,7 @@ def test_offsets_are_those_of_most_likelihood_by_autograd(absent: bool) -> None:
     skewed = logits.double() + torch.tensor([2.0, 0.0, -2.0, 0.5, 0.0])
     skewed = skewed - skewed.mean(1, keepdim=True)
     spread = skewed.abs().median()
-    offsets = (fit_offsets(skewed, classes) / spread).requires_grad_()
+    offsets = (fit_offsets(skewed.clone().requires_grad_(), classes) / spread).requires_grad_()
     log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
 
     def loss() -> torch.Tensor:

@@ -84,9 +84,9 @@ def search(
     4. Choose the smallest capacity within one standard error, and half a point, of the best.
     5. Raise as many more that might be chosen instead, of no more capacity, and as many larger ones that might show the
        choice to lose too much: within half a point of the best on the seeds that they have; again the best of each
-       rung before any second. Choose again, and settle it: of many candidates the smallest that five seeds leave in
-       is one that they flatter, so it and the best get `settling_seeds`, and if these put it further behind, it is left
-       out and the next one is chosen.
+       rung before any second. Choose again, and settle it: of many candidates the smallest that stays in is one that
+       its seeds flatter, so it and the best get `settling_seeds`, and if these put it further behind, it is left out
+       and the next one is chosen.
     6. Fewer bits: measure the choice's rungs of the next smaller number of bits with `finalist_seeds`, and choose
        again and settle it, without those of another network that are not above the choice, for as long as one of them
        becomes it.
@@ -129,7 +129,9 @@ def search(
 def settled(entries: Sequence[Measured], settling: Callable[[Candidate], Measured]) -> list[Measured]:
     """`entries` without those that were chosen for being smaller and that more seeds, of them and of the best, show to
     be further behind than a choice may be. settling: measures a candidate with more seeds."""
-    left = list(entries)
+    left = list(
+        dict.fromkeys(entries)
+    )  # as they are: others are compared with them over the seeds that all have
     while (chosen := choose(left)) != (top := best(left, 1)[0]):
         if _within(settling(top.candidate), settling(chosen.candidate)):
             break

@@ -16,7 +16,7 @@ from torch import Tensor
 
 _STEPS = 200
 _PRECISION = {"gtol": 1e-7, "ftol": 1e-12}
-"""Of the gradient, and of the likelihood's relative gain in a step: offsets are exact to 1e-3 of the logits' spread."""
+"""Of the gradient, and of the loss's relative gain in a step: offsets are exact to about 1e-3 of the logits' spread."""
 _FARTHEST = 30.0
 _MOST_SCALED = 20.0
 """Of log a, either way: logits that know every class, or none, have no best one."""
@@ -28,46 +28,43 @@ def fit_offsets(logits: Tensor, classes: Tensor) -> Tensor:
     logits: a student's, (N, C), of real training images; classes: int64 (N,), theirs. Multinomial likelihood over b and
     the scale a > 0, with a normal prior on b as wide as the logits' own spread, which bounds it where a class is rare.
     The spread is the median distance from 0, and logits beyond `_FARTHEST` of it are cut: few wild ones decide nothing.
-    Of logits that are not finite, or mostly alike, or to which the search finds no better offsets than none: zeros.
+    Of logits that are not finite, or mostly alike: zeros.
     """
     scores = logits.detach().double()
     scores = scores - scores.mean(1, keepdim=True)  # softmax does not see it
     spread = scores.abs().median()
     if not (torch.isfinite(scores).all() and spread > 0):
         return torch.zeros(scores.shape[1], dtype=torch.float64)
-    likelihood = _Likelihood((scores / spread).clamp(-_FARTHEST, _FARTHEST).numpy(), classes.numpy())
-    none = np.zeros(scores.shape[1] + 1)
+    loss = _Loss((scores / spread).clamp(-_FARTHEST, _FARTHEST), classes)
     bounds = [(None, None)] * scores.shape[1] + [(-_MOST_SCALED, _MOST_SCALED)]
     options = {"maxiter": _STEPS, **_PRECISION}
-    found = minimize(likelihood, none, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    if not found.fun <= likelihood(none)[0]:  # where logits say nothing of classes the search may run away
-        return torch.zeros(scores.shape[1], dtype=torch.float64)
+    start = np.zeros(scores.shape[1] + 1)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     offsets = spread * torch.from_numpy(found.x[:-1])
     return offsets - offsets.mean()
 
 
-class _Likelihood:
+class _Loss:
     """Minus the mean log-likelihood of `classes` (N,), and of the prior, given scores (N, C); with its gradient.
 
-    Of x = (b, log a): log-softmax of z = a (scores + b). It is linear in what is said of the classes themselves, so
-    that these enter by their shares and by the mean of their own scores.
+    Of x = (b, log a), by softmax(a (scores + b)). Beside the log-sum-exp the classes enter by their shares and by the
+    mean of their own scores alone.
     """
 
-    def __init__(self, scores: np.ndarray, classes: np.ndarray) -> None:
+    def __init__(self, scores: Tensor, classes: Tensor) -> None:
         self.scores = scores
-        self.shares = np.bincount(classes, minlength=scores.shape[1]) / len(scores)
-        self.own = scores[np.arange(len(scores)), classes].mean()
+        self.shares = torch.bincount(classes, minlength=scores.shape[1]).double() / len(scores)
+        self.own = scores.gather(1, classes[:, None].long()).mean()
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        offsets, scale = x[:-1], np.exp(x[-1])
+        count, found = len(self.scores), torch.from_numpy(x)
+        offsets, scale = found[:-1], found[-1].exp()
         shifted = self.scores + offsets
         logits = scale * shifted
-        top = logits.max(1, keepdims=True)
-        powers = np.exp(logits - top)
-        sums = powers.sum(1, keepdims=True)
-        said = powers / sums
-        told = self.own + self.shares @ offsets
-        loss = (top + np.log(sums)).mean() - scale * told + offsets @ offsets / (2 * len(self.scores))
-        by_offsets = scale * (said.mean(0) - self.shares) + offsets / len(self.scores)
-        by_log_scale = scale * ((said * shifted).sum() / len(self.scores) - told)
-        return float(loss), np.append(by_offsets, by_log_scale)
+        total = logits.logsumexp(1, keepdim=True)
+        said = (logits - total).exp()
+        own = self.own + self.shares @ offsets
+        loss = total.mean() - scale * own + offsets @ offsets / (2 * count)
+        by_offsets = scale * (said.mean(0) - self.shares) + offsets / count
+        by_log_scale = scale * ((said * shifted).sum() / count - own)
+        return loss.item(), torch.cat([by_offsets, by_log_scale[None]]).numpy()
