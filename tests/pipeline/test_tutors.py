@@ -13,6 +13,7 @@ from flashdd.artifact.format import IMAGES
 from flashdd.core.record import Record
 from flashdd.data.sources import check_source
 from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting
+from flashdd.labels.flash.capacity import best
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline import tutors as tutors_module
 from flashdd.pipeline.cost import search_flops
@@ -236,6 +237,32 @@ def test_a_trial_varies_the_scale_where_the_protocol_fixes_the_temperature(
     assert {setting.temperature for setting in tried} == {20.0}
     assert {setting.logit_scale for setting in tried} == {0.25, 0.5, 1.0}
     assert found.measured[found.chosen].candidate.setting.logit_scale == 0.25
+
+
+def test_a_trial_does_not_settle_its_choice(
+    finished: tuple[Path, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It compares settings of training, not sizes: of two networks the smaller one is chosen on three seeds."""
+    config = tiny_config(**_FOUR, labeler__stems=["strided", "conv"])
+    small, large = sorted(
+        resolve(config, check_source(source_options(config))).tried_rungs, key=lambda r: r.bytes
+    )
+
+    def liked(proxies: search_module._Proxies, candidate: Candidate, seed: int) -> float:
+        ahead = 0.001 + (0.004 if seed % 2 == 0 else -0.004)
+        return (
+            0.5 + ahead * (candidate.rung.name == large.name) - 0.1 * (candidate.setting.temperature == 2.0)
+        )
+
+    monkeypatch.setattr(search_module._Proxies, "score", liked)
+    with started(config, tmp_path / "out", cache=finished[0].parent / "cache", progress=None) as (
+        context,
+        data,
+    ):
+        found = tutor_trial(context, data, open_images(images_stage(context, data, "random")), None)
+    assert found.choice.rung.name == small.name
+    assert best(found.measured, 1)[0].candidate.rung.name == large.name
+    assert max(len(entry.values) for entry in found.measured) == config.search.finalist_seeds
 
 
 def _flops(record: Record) -> int:

@@ -20,6 +20,11 @@ def made_chain(name: str, *sizes: int) -> list[Rung]:
     return [made_rung(f"{name}{size}", size) for size in sizes]
 
 
+def swing(seed: int) -> float:
+    """1 and -1 in turn: noise of mean 0 over an even number of seeds."""
+    return 1.0 if seed % 2 == 0 else -1.0
+
+
 class Scores:
     """value[rung], plus a bonus by setting, plus noise by seed that is shared by all candidates."""
 

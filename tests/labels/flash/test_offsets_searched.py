@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from made_scores import BUDGET, DEFAULT, OFFSET, Scores, made_chain
+from made_scores import BUDGET, DEFAULT, OFFSET, Scores, made_chain, swing
 
 from flashdd.labels.flash.candidates import Candidate, Measured, Rung
 from flashdd.labels.flash.capacity import Offsets, Variants, search
@@ -51,7 +51,7 @@ def test_what_is_best_without_offsets_is_settled_too() -> None:
     def score(candidate: Candidate, seed: int) -> float:
         if candidate.setting.offsets:
             return 0.4
-        return {"a1": 0.5, "a2": 0.6}[candidate.rung.name] + 0.001 * (-1) ** (seed * candidate.rung.bytes)
+        return {"a1": 0.5, "a2": 0.6}[candidate.rung.name] + 0.001 * swing(seed * candidate.rung.bytes)
 
     def plain(entry: Measured) -> Measured:
         lost = {"a1": (0.0,) * 5 + (0.04,) * 5, "a2": (0.1007,) * 10}[entry.candidate.rung.name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_variants
+from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_variants, swing
 
 from flashdd.labels.flash.candidates import Candidate, Measured
 from flashdd.labels.flash.capacity import choose, search, settled
@@ -20,7 +20,7 @@ class Flattered(Scores):
     def __call__(self, candidate: Candidate, seed: int) -> float:
         self.calls.append((candidate.rung.name, candidate.setting, seed))
         late = -0.04 if seed >= 5 and candidate.rung.name in self.flattered else 0.0
-        return self.values[candidate.rung.name] + late + 0.001 * candidate.rung.bytes * (-1) ** seed
+        return self.values[candidate.rung.name] + late + 0.001 * candidate.rung.bytes * swing(seed)
 
 
 SETTLING = replace(BUDGET, settling_seeds=10)
@@ -79,7 +79,7 @@ def test_fewer_bits_are_settled_too() -> None:
 
     def score(candidate: Candidate, seed: int) -> float:
         late = -0.03 if seed >= 5 and candidate.rung.bits == 4 else 0.0
-        return 0.6 + late + (0.002 * (-1) ** seed if candidate.rung.bits == 8 else 0.0)
+        return 0.6 + late + (0.002 * swing(seed) if candidate.rung.bits == 8 else 0.0)
 
     measured, chosen = search([[made_chain("a", 8)]], [DEFAULT], score, SETTLING, made_variants(max_bytes=8))
     assert {entry.candidate.rung.bits for entry in measured} == {8, 4}  # two bits are not tried
@@ -91,7 +91,7 @@ def test_what_was_settled_is_compared_with_others_on_the_seeds_that_these_have()
 
     def score(candidate: Candidate, seed: int) -> float:
         gain = 0.02 * (candidate.rung.num_members - 1)
-        return 0.6 + gain + 0.1 * (seed >= 5) + 0.001 * candidate.rung.params * (-1) ** seed
+        return 0.6 + gain + 0.1 * (seed >= 5) + 0.001 * candidate.rung.params * swing(seed)
 
     variants = made_variants(max_bytes=2, bits=(8,))
     measured, chosen = search([[made_chain("a", 1, 2)]], [DEFAULT], score, SETTLING, variants)
