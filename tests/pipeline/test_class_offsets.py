@@ -39,7 +39,7 @@ def shifted(finished: tuple[Path, Record], tmp_path_factory: pytest.TempPathFact
         patch.setattr(
             capacity,
             "_with_offsets",
-            lambda chosen, raised, measure, offsets: measure(offsets.applied(chosen)),
+            lambda chosen, raised, measure, settling, offsets: measure(offsets.applied(chosen)),
         )
         patch.setattr(offsets_module, "train_proxy", _gaining)
         return out, run(tiny_config(), out, cache=finished[0].parent / "cache")
