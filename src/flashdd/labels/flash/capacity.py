@@ -129,9 +129,8 @@ def search(
 def settled(entries: Sequence[Measured], settling: Callable[[Candidate], Measured]) -> list[Measured]:
     """`entries` without those that were chosen for being smaller and that more seeds, of them and of the best, show to
     be further behind than a choice may be. settling: measures a candidate with more seeds."""
-    left = list(
-        dict.fromkeys(entries)
-    )  # as they are: others are compared with them over the seeds that all have
+    # as they were measured: later ones are compared with them over the seeds that all have
+    left = list(dict.fromkeys(entries))
     while (chosen := choose(left)) != (top := best(left, 1)[0]):
         if _within(settling(top.candidate), settling(chosen.candidate)):
             break
