@@ -80,6 +80,15 @@ def test_offsets_beyond_float16_are_refused() -> None:
         make_labeler([make_member("conv-2-w4")]).with_settings(offsets=(1e6, 0.0, 0.0, 0.0, 0.0))
 
 
+def test_logits_that_say_nothing_of_classes_end_in_numbers() -> None:
+    """Logits of two hundredths around three numbers, of classes at random."""
+    generator = torch.Generator().manual_seed(49)
+    logits = torch.randn(1, 3, generator=generator) + torch.randn(365, 3, generator=generator) * 0.01
+    torch.randint(0, 8, (1,), generator=generator)  # the draw at which another search for them ran away
+    classes = torch.randint(0, 3, (365,), generator=generator)
+    assert fit_offsets(logits, classes).abs().max() < 1000  # so none of them is NaN either
+
+
 @pytest.mark.parametrize("absent", [False, True])
 def test_offsets_are_those_of_most_likelihood_by_autograd(absent: bool) -> None:
     """At what is found the gradient of the naive loss is zero, whatever the scale beside it."""
