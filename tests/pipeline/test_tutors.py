@@ -13,7 +13,7 @@ from flashdd.artifact.format import IMAGES
 from flashdd.core.record import Record
 from flashdd.data.sources import check_source
 from flashdd.labels.flash.candidates import Candidate, Measured, Rung, Setting
-from flashdd.labels.flash.capacity import best
+from flashdd.labels.flash.choice import best
 from flashdd.pipeline import search as search_module
 from flashdd.pipeline import tutors as tutors_module
 from flashdd.pipeline.cost import search_flops

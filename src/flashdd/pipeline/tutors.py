@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from flashdd.data.dataset import RealDataset
 from flashdd.data.imageset import ImageSet
 from flashdd.labels.flash.candidates import Measured
-from flashdd.labels.flash.capacity import gains
+from flashdd.labels.flash.choice import gains
 from flashdd.pipeline.context import Context
 from flashdd.pipeline.members import TutorDesign
 from flashdd.pipeline.search import SearchResult, tutor_trial

@@ -7,7 +7,8 @@ from dataclasses import replace
 from made_scores import BUDGET, DEFAULT, Scores, made_chain, made_measured, made_variants, swing
 
 from flashdd.labels.flash.candidates import Candidate, Measured
-from flashdd.labels.flash.capacity import choose, search, settled
+from flashdd.labels.flash.capacity import search
+from flashdd.labels.flash.choice import choose, settled
 
 
 class Flattered(Scores):

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from flashdd.core.stats import standard_error
 from flashdd.labels.flash.candidates import Candidate, Course, Measured, Rung, Setting
+from flashdd.labels.flash.choice import (
+    best,
+    capacity_of,
+    choose,
+    contenders,
+    finalists,
+    gains,
+    order,
+    settled,
+    within,
+)
 from flashdd.labels.flash.plan import Measurement, plan
 
 _DEFAULT_LENGTH = 1.0
-_MOST_LOST = 0.005 + 1e-9
-"""Accuracy that a choice may lose to the best candidate for being smaller: half a point, and what floats round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,20 +129,8 @@ def search(
         chosen = _with_more_members(choose(raised), final, variants)
     if offsets is not None:
         chosen = _with_offsets(chosen, [*raised, chosen], final, settling, offsets)
-    table = sorted(measured.values(), key=_order)
+    table = sorted(measured.values(), key=order)
     return table, [entry.candidate for entry in table].index(chosen.candidate)
-
-
-def settled(entries: Sequence[Measured], settling: Callable[[Candidate], Measured]) -> list[Measured]:
-    """`entries` without those that were chosen for being smaller and that more seeds, of them and of the best, show to
-    be further behind than a choice may be. settling: measures a candidate with more seeds."""
-    # as they were measured: later ones are compared with them over the seeds that all have
-    left = list(dict.fromkeys(entries))
-    while (chosen := choose(left)) != (top := best(left, 1)[0]):
-        if _within(settling(top.candidate), settling(chosen.candidate)):
-            break
-        left.remove(chosen)
-    return left
 
 
 def _with_fewer_bits(
@@ -191,15 +186,9 @@ def _with_offsets(
     corrected = measure(offsets.applied(chosen))
     without = [offsets.plain(entry) for entry in raised]
     plain = choose(settled(without, lambda candidate: offsets.plain(settling(candidate))))
-    if gains(corrected, plain) or (_capacity(corrected) < _capacity(plain) and _within(plain, corrected)):
+    if gains(corrected, plain) or (capacity_of(corrected) < capacity_of(plain) and within(plain, corrected)):
         return corrected
     return next(entry for entry in raised if entry.candidate == plain.candidate)
-
-
-def gains(entry: Measured, over: Measured) -> bool:
-    """Whether `entry` is more than one standard error above `over`, paired over the seeds that both have."""
-    above = _behind(entry, over)
-    return statistics.fmean(above) > standard_error(above)
 
 
 def _most_members(rung: Rung, last: int, count: int, variants: Variants) -> Rung | None:
@@ -224,21 +213,6 @@ def _row(entry: Measured) -> Measurement:
         stderr=entry.stderr,
         values=entry.values,
     )
-
-
-def contenders(measured: Iterable[Measured], raised: Sequence[Measured], count: int) -> list[Candidate]:
-    """Who may change the choice of `raised` with more seeds: `count` at most of its capacity or less, which may be
-    chosen instead, and as many larger ones, which may show that it loses too much; of both the best of every rung
-    first, and all half a point behind the best of `raised` or less, on the seeds that they share with it."""
-    top, limit = best(raised, 1)[0], _capacity(choose(raised))
-    near = [
-        entry
-        for entry in measured
-        if entry not in raised and statistics.fmean(_behind(top, entry)) <= _MOST_LOST
-    ]
-    smaller = [entry for entry in near if _capacity(entry) <= limit]
-    larger = [entry for entry in near if _capacity(entry) > limit]
-    return [entry.candidate for entry in (*finalists(smaller, count), *finalists(larger, count))]
 
 
 def default_setting(settings: Sequence[Setting]) -> Setting:
@@ -318,17 +292,6 @@ def _climb_at_other_courses(
         _vary_course(best(list(measured.values()), 1)[0], settings, measure)
 
 
-def finalists(measured: Iterable[Measured], count: int) -> list[Measured]:
-    """`count` candidates by mean: the best of every rung first, then seconds, and so on."""
-    rank: dict[Rung, int] = {}
-    ranked = []
-    entries = list(measured)
-    for entry in best(entries, len(entries)):
-        rank[entry.candidate.rung] = rank.get(entry.candidate.rung, -1) + 1
-        ranked.append((rank[entry.candidate.rung], entry))
-    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])[:count]]  # sorted() is stable
-
-
 def climb(
     chain: Sequence[Candidate],
     measure: Callable[[Candidate], Measured],
@@ -346,46 +309,3 @@ def climb(
         if without_gain == patience:
             break
     return found
-
-
-def best(measured: Sequence[Measured], count: int) -> list[Measured]:
-    """The `count` highest means; on equal means the smaller capacity first."""
-    return sorted(measured, key=lambda entry: (-entry.mean, *_order(entry)))[:count]
-
-
-def choose(candidates: Sequence[Measured]) -> Measured:
-    """The smallest capacity within one standard error of the best, paired over seeds, and within half a point.
-
-    A candidate stays in if the mean of (best - candidate) over the seeds is at most its standard error (ddof 1), and at
-    most `_MOST_LOST`: few seeds make errors so large that a smaller one would lose more than it is worth.
-    Among the settings of the smallest capacity left, the one of the highest mean.
-    """
-    top = best(candidates, 1)[0]
-    smallest = min((entry for entry in candidates if _within(top, entry)), key=_order)
-    same = [
-        entry
-        for entry in candidates
-        if entry.candidate.rung == smallest.candidate.rung and _within(top, entry)
-    ]
-    return best(same, 1)[0]
-
-
-def _within(top: Measured, entry: Measured) -> bool:
-    lost = _behind(top, entry)
-    return statistics.fmean(lost) <= min(standard_error(lost), _MOST_LOST)
-
-
-def _behind(top: Measured, entry: Measured) -> list[float]:
-    """How far `entry` is below `top`, seed by seed, of those that both have."""
-    return [a - b for a, b in zip(top.values, entry.values, strict=False)]
-
-
-def _capacity(entry: Measured) -> tuple[int, int, str, int]:
-    rung = entry.candidate.rung
-    return rung.bytes, rung.macs, rung.name, rung.bits
-
-
-def _order(entry: Measured) -> tuple[float | str, ...]:
-    setting = entry.candidate.setting
-    course, softness = (setting.length, setting.shift), (setting.temperature, setting.logit_scale)
-    return (*_capacity(entry), *course, *softness, len(setting.offsets))
